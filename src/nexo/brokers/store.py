@@ -1,0 +1,597 @@
+"""The Store: a map from keys to values, with versions, expiry, counters, scans, eviction and watches.
+
+Owns the table and the account of its memory, and composes the modules beside it: expiry (when a key is
+due), keyindex (byte order), eviction (who leaves at the cap), changes (who is told). It knows no protocol
+and no socket, reads no clock (`now` is node time in ms) and does nothing by itself: whoever drives it
+calls `expire` and `work` in small portions, and `flush_watches` once in a turn.
+
+What is not in use costs `set` and `get` one test of `_tracking`. Every change of a key takes the next
+version; a key whose time has passed counts as absent although `expire` may not have removed it yet.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from nexo.brokers.changes import (
+    CHANGE_DELETED,
+    CHANGE_EVICTED,
+    CHANGE_EXPIRED,
+    CHANGE_SET,
+    Changes,
+    Watch,
+    Watcher,
+)
+from nexo.brokers.counters import I64_MAX, I64_MIN, counter, overflows, step
+from nexo.brokers.entry import ENTRY_BYTES, Bucket, DeleteResult, Entry, IncrResult, Page, PutResult
+from nexo.brokers.eviction import POLICIES, REJECT, Evictor
+from nexo.brokers.expiry import Expiry
+from nexo.brokers.keyindex import SMALL, KeyIndex, successor
+from nexo.brokers.leftovers import Leftovers
+from nexo.brokers.message import int_value
+from nexo.errors import InvalidArgumentError, MemoryLimitError
+from nexo.limits import CHANGES_BYTES_MAX, CHANGES_MAX
+
+# What `_tracking` says is in use.
+_INDEX: Final = 1
+_CAP: Final = 2
+_LOG: Final = 4
+
+_PAGE_KEY_BYTES: Final = 20  # of a key in a page besides its own: its length, version and expiry
+_PAGE_VALUE_BYTES: Final = 4
+
+
+@final
+class Store:
+    """All keys of a node.
+
+    `memory_max` is the cap on `memory_bytes` (0 = none), `eviction` what a write does at the cap:
+    "reject", or evict by "lru", "lfu" or "ttl" (soonest to expire). `seed` makes the eviction's samples
+    repeatable. `first_version` lets a restarted store go on above the versions of its former life.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_changes",
+        "_entries",
+        "_evictor",
+        "_expiry",
+        "_index",
+        "_leftovers",
+        "_memory_max",
+        "_tracking",
+        "evicted",
+        "expired",
+        "memory_bytes",
+        "rejected",
+        "version",
+    )
+
+    def __init__(
+        self,
+        memory_max: i64 = 0,
+        eviction: str = "reject",
+        seed: int = 0,
+        changes_max: i64 = CHANGES_MAX,
+        changes_bytes_max: i64 = CHANGES_BYTES_MAX,
+        first_version: i64 = 0,
+    ) -> None:
+        policy = POLICIES.get(eviction)
+        if policy is None:
+            raise InvalidArgumentError(f"eviction {eviction!r}: it is one of {', '.join(POLICIES)}")
+        self.version: i64 = first_version
+        self.memory_bytes: i64 = 0
+        # Counters for metrics: keys removed by their TTL, by the cap, and writes refused by the cap.
+        self.expired: i64 = 0
+        self.evicted: i64 = 0
+        self.rejected: i64 = 0
+        self._entries: dict[bytes, Entry] = {}
+        self._expiry = Expiry()
+        self._index = KeyIndex()
+        self._evictor = Evictor(policy if memory_max > 0 else REJECT, seed & 0xFFFF_FFFF)
+        self._changes = Changes(changes_max, changes_bytes_max)
+        self._leftovers = Leftovers()
+        self._memory_max = memory_max
+        self._backlog: i64 = 0  # the time of an `expire` that left due keys behind, else 0
+        self._tracking: i64 = _CAP if memory_max > 0 else 0
+
+    def __len__(self) -> int:
+        """Keys in the table, of which some may be due."""
+        return len(self._entries)
+
+    # Reading.
+
+    def get(self, key: bytes, now: i64) -> bytes | None:
+        """The value of a key, or None."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.expires_at != 0 and entry.expires_at <= now:
+            return None
+        if self._tracking & _CAP:
+            self._evictor.touch(entry, now)
+        return entry.value
+
+    def lookup(self, key: bytes, now: i64) -> Entry | None:
+        """The entry of a key, or None. Its fields are for reading, until the next call."""
+        entry = self._entries.get(key)
+        if entry is None or (entry.expires_at != 0 and entry.expires_at <= now):
+            return None
+        if self._tracking & _CAP:
+            self._evictor.touch(entry, now)
+        return entry
+
+    def get_many(self, keys: list[bytes], now: i64) -> list[bytes | None]:
+        """The values of many keys, in their order."""
+        return [self.get(key, now) for key in keys]
+
+    # Writing one key.
+
+    def set(self, key: bytes, value: bytes, now: i64) -> None:
+        """Sets a key whatever it was, without a TTL. Raises MemoryLimitError, and changes nothing then."""
+        entry = self._entries.get(key)
+        if entry is None:
+            if self._tracking != 0:
+                self._write(key, None, value, 0, now)
+                return
+            version = self.version + 1
+            self.version = version
+            self._entries[key] = Entry(value, version)
+            self.memory_bytes += ENTRY_BYTES + len(key) + len(value)
+        elif entry.expires_at != 0 or self._tracking > _INDEX:
+            self._write(key, self._living(key, now), value, 0, now)
+        else:
+            version = self.version + 1
+            self.version = version
+            self.memory_bytes += len(value) - len(entry.value)
+            entry.value = value
+            entry.version = version
+
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        now: i64,
+        *,
+        expires_at: i64 = 0,
+        keep_ttl: bool = False,
+        if_absent: bool = False,
+        if_present: bool = False,
+        expected_version: i64 = -1,
+    ) -> PutResult:
+        """Sets a key if all conditions hold; the result has what the key held before either way.
+
+        `expires_at` is node time in ms (0 = never); a time that has passed deletes the key.
+        `expected_version` 0 asks that the key be absent, -1 for nothing. Raises MemoryLimitError.
+        """
+        entry = self._living(key, now)
+        present: i64 = 0
+        old: bytes | None = None
+        if entry is not None:
+            present = entry.version
+            old = entry.value
+            if keep_ttl:
+                expires_at = entry.expires_at
+        refused = (if_absent and entry is not None) or (if_present and entry is None)
+        if refused or (expected_version >= 0 and expected_version != present):
+            return PutResult(False, present, old)
+        if expires_at != 0 and expires_at <= now:
+            if entry is not None:
+                self._remove(key, entry, CHANGE_DELETED)
+                present = self.version
+            return PutResult(True, present, old)
+        self._write(key, entry, value, expires_at, now)
+        return PutResult(True, self.version, old)
+
+    def delete(self, key: bytes, now: i64) -> bool:
+        """Deletes a key; whether there was one."""
+        entry = self._living(key, now)
+        if entry is None:
+            return False
+        self._remove(key, entry, CHANGE_DELETED)
+        return True
+
+    def delete_if(self, key: bytes, now: i64, expected_version: i64 = -1) -> DeleteResult:
+        """Deletes a key if it has this version (-1 = any; 0 is never there to be deleted)."""
+        entry = self._living(key, now)
+        if entry is None:
+            return DeleteResult(False, 0, None)
+        matches = expected_version < 0 or expected_version == entry.version
+        result = DeleteResult(matches, entry.version, entry.value)
+        if matches:
+            self._remove(key, entry, CHANGE_DELETED)
+        return result
+
+    def set_expiry(self, key: bytes, expires_at: i64, now: i64) -> Entry | None:
+        """Changes when a key expires (0 = never): no new version, and watches are not told.
+
+        A time that has passed deletes the key. Returns the entry, or None if there is none (any more).
+        """
+        entry = self._living(key, now)
+        if entry is None:
+            return None
+        if expires_at != 0 and expires_at <= now:
+            self._remove(key, entry, CHANGE_DELETED)
+            return None
+        entry.expires_at = expires_at
+        if expires_at != 0:
+            self._expiry.schedule(key, entry, now)
+        if self._tracking & _CAP:
+            self._evictor.note(key, entry, _account(key, entry.value), self._entries)
+            self._evictor.touch(entry, now)
+        return entry
+
+    # Counters.
+
+    def incr(self, key: bytes, delta: i64, now: i64) -> i64:
+        """Adds to a counter, which starts at 0 and keeps its TTL; gives its new value.
+
+        Raises InvalidArgumentError when the value is not an INT or would leave the i64 range, and
+        MemoryLimitError; the value is then as it was.
+        """
+        entry = self._living(key, now)
+        number = counter(entry)
+        if overflows(number, delta):
+            raise InvalidArgumentError(f"{number} {delta:+} is outside the range of a 64-bit integer")
+        number += delta
+        self._write(key, entry, int_value(number), entry.expires_at if entry is not None else 0, now)
+        return number
+
+    def incr_bounded(
+        self,
+        key: bytes,
+        delta: i64,
+        now: i64,
+        *,
+        minimum: i64 = I64_MIN,
+        maximum: i64 = I64_MAX,
+        expires_at: i64 = 0,
+        saturate: bool = False,
+    ) -> IncrResult:
+        """Adds to a counter unless the result would be outside the bounds: then nothing changes.
+
+        With `saturate` the value stops at the bound instead; that shortens a step, it never lengthens or
+        reverses it. `expires_at` applies only when the key is created. Errors as `incr`, where leaving
+        the i64 range is one only if that side has no other bound and `saturate` is off.
+        """
+        if minimum > maximum:
+            raise InvalidArgumentError(f"the lower bound {minimum} is above the upper bound {maximum}")
+        entry = self._living(key, now)
+        number = counter(entry)
+        if entry is not None:
+            expires_at = entry.expires_at
+        elif expires_at != 0 and expires_at <= now:
+            raise InvalidArgumentError(f"the counter would expire at {expires_at}, which has passed")
+        applied = step(number, delta, minimum, maximum, saturate)
+        if (applied == 0 and delta != 0) or not minimum <= number + applied <= maximum:
+            if entry is None:
+                return IncrResult(0, 0, 0, 0)
+            return IncrResult(number, 0, entry.version, expires_at)
+        number += applied
+        self._write(key, entry, int_value(number), expires_at, now)
+        return IncrResult(number, applied, self.version, expires_at)
+
+    # Many keys.
+
+    def put_many(
+        self, pairs: list[tuple[bytes, bytes]], now: i64, *, expires_at: i64 = 0, if_absent: bool = False
+    ) -> PutResult:
+        """Sets all pairs or none; of a key that occurs twice the last value stays.
+
+        With `if_absent` only when none of the keys exists. The version is that of the last key written,
+        or that of a key that was in the way. Raises MemoryLimitError when not all of them fit.
+        """
+        sizes: dict[bytes, int] = {}
+        for key, value in pairs:
+            entry = self._living(key, now)
+            if if_absent and entry is not None:
+                return PutResult(False, entry.version, None)
+            sizes[key] = len(value)
+        if expires_at != 0 and expires_at <= now:
+            for key in sizes:
+                self.delete(key, now)
+            return PutResult(True, self.version if pairs else 0, None)
+        if self._memory_max > 0:
+            self._make_room_for_many(sizes, now)
+        for key, value in pairs:
+            self._apply(key, self._entries.get(key), value, expires_at, now)
+        return PutResult(True, self.version if pairs else 0, None)
+
+    def _make_room_for_many(self, sizes: dict[bytes, int], now: i64) -> None:
+        growth: i64 = 0
+        kept: i64 = 0
+        for key, size in sizes.items():
+            entry = self._entries.get(key)
+            if entry is None:
+                growth += ENTRY_BYTES + len(key) + size
+            else:
+                growth += size - len(entry.value)
+                if entry.slot >= 0:
+                    kept += _account(key, entry.value)
+        if self.memory_bytes + growth > self._memory_max and growth > 0:
+            self._make_room(growth, kept, sizes, now)
+
+    # What every write goes through.
+
+    def _living(self, key: bytes, now: i64) -> Entry | None:
+        """The entry of a key, which is first removed if it is due: a write must not revive it."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires_at != 0 and entry.expires_at <= now:
+            self._remove(key, entry, CHANGE_EXPIRED)
+            return None
+        return entry
+
+    def _write(self, key: bytes, entry: Entry | None, value: bytes, expires_at: i64, now: i64) -> None:
+        if self._memory_max > 0:
+            growth: i64 = len(value)
+            kept: i64 = 0
+            if entry is None:
+                growth += ENTRY_BYTES + len(key)
+            else:
+                growth -= len(entry.value)
+                if entry.slot >= 0:
+                    kept = _account(key, entry.value)
+            if growth > 0 and self.memory_bytes + growth > self._memory_max:
+                self._make_room(growth, kept, {key: 0}, now)
+        self._apply(key, entry, value, expires_at, now)
+
+    def _apply(self, key: bytes, entry: Entry | None, value: bytes, expires_at: i64, now: i64) -> None:
+        version = self.version + 1
+        self.version = version
+        tracking = self._tracking
+        growth: i64 = len(value)
+        if entry is None:
+            entry = Entry(value, version)
+            self._entries[key] = entry
+            growth += ENTRY_BYTES + len(key)
+            if tracking & _INDEX:
+                self._index.note(key)
+        else:
+            growth -= len(entry.value)
+            if entry.slot >= 0:
+                self._evictor.bytes += growth
+            entry.value = value
+            entry.version = version
+        self.memory_bytes += growth
+        entry.expires_at = expires_at
+        if expires_at != 0:
+            self._expiry.schedule(key, entry, now)
+        if tracking & _CAP:
+            self._evictor.note(key, entry, _account(key, value), self._entries)
+            self._evictor.touch(entry, now)
+        if tracking & _LOG:
+            self._changes.record(CHANGE_SET, version, key, value, expires_at)
+
+    def _remove(self, key: bytes, entry: Entry, kind: i64) -> None:
+        self.version += 1
+        size = _account(key, entry.value)
+        self.memory_bytes -= size
+        if entry.slot >= 0:
+            self._evictor.forget(entry, size, self._entries)
+        if entry.bucket is not None:
+            self._expiry.stale += 1
+        del self._entries[key]
+        if kind == CHANGE_EXPIRED:
+            self.expired += 1
+        if self._tracking & _INDEX:
+            self._index.note(key)
+        if self._tracking & _LOG:
+            self._changes.record(kind, self.version, key, None, 0)
+
+    def _make_room(self, growth: i64, kept: i64, keys: dict[bytes, int], now: i64) -> None:
+        """Evicts until `growth` bytes fit. `kept` is the account of `keys`, which may not be victims.
+
+        Raises MemoryLimitError, and has evicted nothing, when that cannot be reached.
+        """
+        free = self._memory_max - self.memory_bytes
+        if growth > free + self._evictor.bytes - kept:
+            self.rejected += 1
+            raise MemoryLimitError(
+                f"{growth} bytes more would exceed memory_max ({self._memory_max} bytes,"
+                f" {self.memory_bytes} in use): {self._evictor.excuse()}"
+            )
+        while self.memory_bytes + growth > self._memory_max:
+            victim = self._evictor.choose(self._entries, now, keys)
+            assert victim is not None, "the evictor's account is wrong"
+            entry = self._entries[victim]
+            if entry.expires_at != 0 and entry.expires_at <= now:
+                self._remove(victim, entry, CHANGE_EXPIRED)
+            else:
+                self._remove(victim, entry, CHANGE_EVICTED)
+                self.evicted += 1
+
+    # Byte order.
+
+    def ready(self) -> bool:
+        """Whether scan, count and clear_prefix would be quick; if not, `work` brings it about.
+
+        They are right either way. The first call decides that the order of keys is kept from now on.
+        Many keys that are due but still there would be in the way, so they are waited for too.
+        """
+        if self._backlog != 0:
+            return False
+        if self._index.cold():
+            if len(self._entries) <= SMALL:
+                return True
+            self._start_index()
+        return self._index.ready()
+
+    def _start_index(self) -> None:
+        self._index.start(self._entries)
+        self._tracking |= _INDEX
+
+    def _settle_index(self) -> KeyIndex:
+        if self._index.cold():
+            self._start_index()
+        self._index.settle(self._entries)
+        return self._index
+
+    def scan(
+        self, prefix: bytes, after: bytes, limit: i64, bytes_max: i64, now: i64, with_values: bool
+    ) -> Page:
+        """The first keys with a prefix that are past `after`, in byte order: at most `limit`.
+
+        A page ends before its payload on the wire exceeds `bytes_max`, but not before its first key.
+        """
+        index = self._settle_index()
+        page = Page()
+        number, place = index.seek(after, True) if after >= prefix and after else index.seek(prefix, False)
+        end = successor(prefix)
+        room = bytes_max
+        while number < len(index.blocks):
+            block = index.blocks[number]
+            while place < len(block):
+                key = block[place]
+                if end is not None and key >= end:
+                    return page
+                place += 1
+                entry = self._entries[key]
+                if entry.expires_at != 0 and entry.expires_at <= now:
+                    continue
+                room -= _PAGE_KEY_BYTES + len(key)
+                if with_values:
+                    room -= _PAGE_VALUE_BYTES + len(entry.value)
+                if len(page.keys) >= limit or (room < 0 and page.keys):
+                    page.more = True
+                    return page
+                page.keys.append(key)
+                page.entries.append(entry)
+            number += 1
+            place = 0
+        return page
+
+    def count(self, prefix: bytes, now: i64) -> i64:
+        """How many keys have a prefix, without walking over them."""
+        total = self._settle_index().count(prefix)
+        for key in self._expiry.due_keys(now, self._entries):
+            if key.startswith(prefix):
+                total -= 1
+        return total
+
+    def clear_prefix(self, prefix: bytes, now: i64, limit: i64) -> i64:
+        """Deletes keys with a prefix, at most `limit`; how many. While that is `limit`, there may be more."""
+        deleted: i64 = 0
+        index = self._settle_index()
+        while deleted < limit:
+            keys = index.take(prefix, limit - deleted)
+            if not keys:
+                break
+            for key in keys:
+                entry = self._entries[key]
+                if entry.expires_at != 0 and entry.expires_at <= now:
+                    self._remove(key, entry, CHANGE_EXPIRED)
+                else:
+                    self._remove(key, entry, CHANGE_DELETED)
+                    deleted += 1
+        return deleted
+
+    def clear(self, now: i64) -> i64:
+        """Deletes every key; how many. The tables are given up here and freed in `work`.
+
+        Each watch is told of the deletion of each of its keys, which takes time only where somebody
+        watches. The change log does not hold them: a watch cannot resume from before a clear.
+        """
+        deleted: i64 = len(self._entries) - len(self._expiry.due_keys(now, self._entries))
+        entries, self._entries = self._entries, {}
+        if self._tracking & _LOG:
+            for key in self._watched(entries):
+                self.version += 1
+                self._changes.tell(CHANGE_DELETED, self.version, key)
+        if entries:
+            self.version += 1
+        if self._tracking & _LOG:
+            self._changes.forget(self.version)
+        lists = self._expiry.lists() + self._evictor.lists() + self._index.lists()
+        self._leftovers.add(entries, lists)
+        self._expiry = Expiry()
+        self._evictor = self._evictor.emptied()
+        self._index = KeyIndex()
+        self._tracking &= ~_INDEX
+        self._backlog = 0
+        self.memory_bytes = 0
+        return deleted
+
+    def _watched(self, entries: dict[bytes, Entry]) -> list[bytes]:
+        exact = self._changes.exact_only()
+        if exact is not None:
+            return [key for key in exact if key in entries]
+        return [key for key in entries if self._changes.anybody(key)]
+
+    # What is done a little at a time.
+
+    def work(self, budget: i64) -> bool:
+        """Does about `budget` small steps of work that waits; whether there is more, or more to flush."""
+        if self._backlog != 0:
+            self.expire(self._backlog, budget)
+            return True
+        if self._index.busy():
+            budget = self._index.step(self._entries, budget)
+        if budget > 0 and self._expiry.untidy():
+            budget = self._expiry.sweep(self._entries, budget)
+        if budget > 0 and self._leftovers:
+            self._leftovers.step(budget)
+        return self._index.busy() or self._expiry.untidy() or bool(self._leftovers)
+
+    def expire(self, now: i64, budget: i64) -> i64:
+        """Removes keys that are due, looking at no more than `budget`.
+
+        Gives the time at which it wants to be called again: 0 when no key has a TTL, at or before `now`
+        when more may be due.
+        """
+        while budget > 0:
+            bucket = self._expiry.due(now)
+            if bucket is None:
+                break
+            budget = self._drain(bucket, now, budget)
+        wake = self._expiry.next_wake(now)
+        self._backlog = now if wake != 0 and wake <= now else 0
+        return wake
+
+    def _drain(self, bucket: Bucket, now: i64, budget: i64) -> i64:
+        keys = bucket.keys
+        expiry = self._expiry
+        while keys and budget > 0:
+            budget -= 1
+            key = keys.pop()
+            expiry.items -= 1
+            entry = self._entries.get(key)
+            if entry is None or entry.bucket is not bucket:
+                expiry.stale -= 1
+                continue
+            entry.bucket = None
+            if entry.expires_at == 0:
+                continue
+            if entry.expires_at <= now:
+                self._remove(key, entry, CHANGE_EXPIRED)
+            else:
+                expiry.schedule(key, entry, now)
+        return budget
+
+    # Watches.
+
+    def watch(
+        self, watcher: Watcher, watch_id: i64, key: bytes, prefix: bool, from_version: i64 = -1
+    ) -> Watch:
+        """Tells the watcher of every later change of a key, or of the keys with a prefix.
+
+        With a `from_version` not below 0 it is first told what has happened since that version; raises
+        TooOldError when the change log does not hold that (it begins with the first watch).
+        """
+        if not self._changes.recording:
+            self._changes.start(self.version)
+            self._tracking |= _LOG
+        return self._changes.watch(watcher, watch_id, key, prefix, from_version)
+
+    def unwatch(self, watch: Watch) -> None:
+        """Ends a watch; again is no error."""
+        self._changes.unwatch(watch)
+
+    def flush_watches(self) -> None:
+        """Hands each watch the changes of the turn."""
+        self._changes.flush()
+
+
+def _account(key: bytes, value: bytes) -> i64:
+    return ENTRY_BYTES + len(key) + len(value)

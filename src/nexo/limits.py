@@ -1,0 +1,67 @@
+"""Every bound of a node, with its reason. Units stand last in a name.
+
+A bound that a request breaks is answered with LimitExceededError (or, for a frame, with
+ProtocolError) naming the bound and its value. What an operator may change is a setting in
+server/config.py whose default stands here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
+# The wire.
+FRAME_BYTES_MAX: Final = 10 * MIB
+"""One native frame's payload; the published client's servers have the same bound."""
+BEFORE_HELLO_BYTES_MAX: Final = 16 * KIB
+"""What a connection may have buffered before its protocol is known: a greeting is far smaller."""
+GREETING_SECONDS_MAX: Final = 10.0
+"""From accept to the first complete command, absolute, so that a byte a second does not hold a slot."""
+CONNECTIONS_MAX: Final = 10_000
+"""Open connections; each costs a file descriptor and about 10 KiB."""
+
+# Keys and topics.
+KEY_BYTES_MAX: Final = 64 * KIB
+"""A key is held in memory twice (table and prefix index reference it) and copied in each change."""
+TOPIC_BYTES_MAX: Final = 64 * KIB
+"""MQTT's own bound on a topic name, so that every topic can cross every protocol."""
+TOPIC_LEVELS_MAX: Final = 128
+"""Matching walks the levels of a topic: this bounds the work of one publish (EMQX has the same)."""
+HEADERS_BYTES_MAX: Final = 64 * KIB
+"""Headers are metadata and are copied whole to each consumer."""
+KEYS_PER_COMMAND_MAX: Final = 10_000
+"""Keys in one multi-get or multi-set: one command must not hold the loop for more than a few ms."""
+SCAN_KEYS_MAX: Final = 10_000
+"""Keys in one page of a scan, for the same reason."""
+SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 200_000
+"""One connection's filters; a bridge or gateway needs many, a runaway loop must end."""
+WATCHES_PER_CONNECTION_MAX: Final = 10_000
+"""One connection's watches on the store."""
+
+# Time.
+TTL_MS_MAX: Final = 1 << 53
+"""285,000 years: larger values are mistakes in the unit and would overflow a sum with the clock."""
+REQUEST_TIMEOUT_MS_MAX: Final = 3_600_000
+"""A request is remembered until its deadline; an hour is past any synchronous call."""
+
+# Memory that one peer can pin.
+OUTPUT_HIGH_WATER_BYTES: Final = 1 * MIB
+"""Above this a connection is blocked: its input is not read, its messages wait in its outbox."""
+OUTPUT_LOW_WATER_BYTES: Final = 256 * KIB
+"""Below this a blocked connection goes on."""
+OUTPUT_BYTES_MAX: Final = 32 * MIB
+"""Hard bound on what waits for one connection beyond one reply; then it is disconnected."""
+PENDING_MESSAGES_DEFAULT: Final = 16_384
+"""Messages that may wait for a slow subscription before its policy applies."""
+PENDING_BYTES_DEFAULT: Final = 8 * MIB
+"""The same in bytes of payload."""
+PENDING_REQUESTS_MAX: Final = 100_000
+"""Requests waiting for a reply, over the whole node."""
+CHANGES_MAX: Final = 65_536
+"""Changes that the store's change log holds for watches to resume from."""
+CHANGES_BYTES_MAX: Final = 64 * MIB
+"""The same in bytes: the log pins the values it holds."""
+SHUTDOWN_SECONDS_MAX: Final = 10.0
+"""How long a stopping server waits for clients to read what was written to them."""
