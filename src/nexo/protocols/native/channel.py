@@ -1,0 +1,122 @@
+"""What the commands of the native protocol share: the current frame, and how it is answered."""
+
+from __future__ import annotations
+
+from typing import final
+
+from librt.strings import BytesWriter
+from mypy_extensions import i64
+
+from nexo import limits
+from nexo.brokers.message import int_value
+from nexo.brokers.pubsub import Encoding
+from nexo.errors import InvalidArgumentError, ServerError
+from nexo.node import Job, Node
+from nexo.protocols.native import frames
+from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.connection import Connection
+from nexo.protocols.native.frames import write_head
+from nexo.protocols.session import Output, Peers, Session
+
+
+@final
+class ServerInfo:
+    """What HELLO tells about the server, and the bounds that sessions keep."""
+
+    def __init__(self, version: str, frame_bytes_max: i64) -> None:
+        self.version = version
+        self.frame_bytes_max = frame_bytes_max
+        self.limits: list[tuple[str, int]] = [
+            ("frame_bytes_max", frame_bytes_max),
+            ("key_bytes_max", limits.KEY_BYTES_MAX),
+            ("topic_bytes_max", limits.TOPIC_BYTES_MAX),
+            ("topic_levels_max", limits.TOPIC_LEVELS_MAX),
+            ("headers_bytes_max", limits.HEADERS_BYTES_MAX),
+            ("keys_per_command_max", limits.KEYS_PER_COMMAND_MAX),
+            ("scan_keys_max", limits.SCAN_KEYS_MAX),
+        ]
+
+
+class Channel(Session):
+    """A native connection's frames and answers. NativeSession adds what each opcode does."""
+
+    def __init__(self, node: Node, output: Output, peers: Peers, server: ServerInfo, encoding: Encoding) -> None:
+        super().__init__(node, output, peers, encoding)
+        self.server = server
+        self.frames = Connection(server.frame_bytes_max)
+        self.out = BytesWriter()
+        # Whether the client has said HELLO, and so understands events.
+        self.greeted = False
+
+    def repeat(self) -> bool:
+        """Run the command that waits once more; True when it is done."""
+        raise NotImplementedError
+
+    def wait(self) -> None:
+        """Leave the current command to be run again next turn; what follows it waits."""
+        if not self.parked:
+            self.parked = True
+            if self.running:
+                self.node.jobs.append(Repeat(self))
+
+    def flush(self) -> None:
+        """Write the answers gathered so far in one piece."""
+        if len(self.out) > 0:
+            data = self.out.getvalue()
+            self.out = BytesWriter()
+            if not self.closed:
+                self.output.write(data)
+
+    def send(self, data: bytes) -> None:
+        """Write something that did not come from the command being run."""
+        if not self.closed:
+            self.output.write(data)
+
+    def fail(self, error: ServerError) -> None:
+        if self.frames.kind == op.REQUEST:
+            frames.write_error(self.out, self.frames.correlation, error)
+
+    def ok(self) -> None:
+        if self.frames.kind == op.REQUEST:
+            write_head(self.out, op.OK, self.frames.correlation, 0)
+
+    def null(self) -> None:
+        if self.frames.kind == op.REQUEST:
+            write_head(self.out, op.NULL, self.frames.correlation, 0)
+
+    def data(self, payload: bytes) -> None:
+        if self.frames.kind == op.REQUEST:
+            write_head(self.out, op.DATA, self.frames.correlation, len(payload))
+            self.out.write(payload)
+
+    def count(self, number: i64) -> None:
+        self.data(int_value(number))
+
+
+@final
+class Repeat(Job):
+    """Runs a session's current command again each turn until it is done."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def step(self) -> bool:
+        return self.channel.repeat()
+
+
+def deadline(milliseconds: i64, now: i64) -> i64:
+    """The point in time that a TTL means."""
+    if milliseconds == 0:
+        raise InvalidArgumentError("a TTL of 0: leave the TTL out to keep a key for ever")
+    if milliseconds > limits.TTL_MS_MAX:
+        raise InvalidArgumentError(f"a TTL of {milliseconds} ms: ttl_ms_max is {limits.TTL_MS_MAX}")
+    return now + milliseconds
+
+
+def point(milliseconds: i64) -> i64:
+    """An absolute time, as a client gives it."""
+    if milliseconds == 0 or milliseconds > limits.TTL_MS_MAX:
+        raise InvalidArgumentError(
+            f"a time of {milliseconds}: Unix milliseconds from 1 to {limits.TTL_MS_MAX}"
+        )
+    return milliseconds

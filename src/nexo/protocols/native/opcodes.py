@@ -1,0 +1,110 @@
+"""The numbers of the native protocol; docs/protocol.md gives every layout.
+
+Constants only, and no imports beyond typing, so that the client may use them too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = 0x09
+HEADER_BYTES: Final = 11
+
+# Frame types.
+REQUEST: Final = 0x01
+RESPONSE: Final = 0x02
+PUSH: Final = 0x03
+REQUEST_NO_RESPONSE: Final = 0x04
+EVENT: Final = 0x05
+
+# Response statuses.
+OK: Final = 0x00
+ERR: Final = 0x01
+NULL: Final = 0x02
+DATA: Final = 0x03
+
+# Connection.
+HELLO: Final = 0x01
+PING: Final = 0x40
+BATCH: Final = 0x41
+GOING_AWAY: Final = 0x42
+
+# Store.
+MAP_SET: Final = 0x02
+MAP_GET: Final = 0x03
+MAP_DEL: Final = 0x04
+MAP_INCR: Final = 0x05
+MAP_CLEAR_ALL: Final = 0x06
+MAP_CLEAR_PREFIX: Final = 0x07
+MAP_GETX: Final = 0x08
+MAP_DELX: Final = 0x09
+MAP_INCRX: Final = 0x0A
+MAP_MGET: Final = 0x0B
+MAP_MSET: Final = 0x0C
+MAP_SCAN: Final = 0x0D
+MAP_WATCH: Final = 0x0E
+MAP_UNWATCH: Final = 0x0F
+
+SET_TTL: Final = 0x01
+SET_IF_ABSENT: Final = 0x02
+SET_IF_PRESENT: Final = 0x04
+SET_KEEP_TTL: Final = 0x08
+SET_RETURN_OLD: Final = 0x10
+SET_VERSION: Final = 0x20
+SET_TTL_MS: Final = 0x40
+SET_TTL_ABSOLUTE: Final = 0x80
+
+GETX_TTL: Final = 0x01
+GETX_TTL_ABSOLUTE: Final = 0x02
+GETX_PERSIST: Final = 0x04
+GETX_NO_VALUE: Final = 0x08
+
+DELX_VERSION: Final = 0x01
+DELX_RETURN_OLD: Final = 0x02
+
+INCRX_MIN: Final = 0x01
+INCRX_MAX: Final = 0x02
+INCRX_TTL: Final = 0x04
+INCRX_SATURATE: Final = 0x08
+
+MSET_TTL: Final = 0x01
+MSET_IF_ABSENT: Final = 0x02
+
+SCAN_VALUES: Final = 0x01
+SCAN_COUNT: Final = 0x02
+
+WATCH_PREFIX: Final = 0x01
+WATCH_FROM: Final = 0x02
+
+CHANGE_SET: Final = 1
+CHANGE_DELETED: Final = 2
+CHANGE_EXPIRED: Final = 3
+CHANGE_EVICTED: Final = 4
+
+# Pub/Sub.
+PUB: Final = 0x21
+SUB: Final = 0x22
+UNSUB: Final = 0x23
+SUBX: Final = 0x24
+UNSUBX: Final = 0x25
+DROPPED: Final = 0x26
+PUB_REQUEST: Final = 0x27
+PUB_REPLY: Final = 0x28
+
+PUB_RETAIN: Final = 0x01
+PUB_TTL: Final = 0x02
+PUB_CLEAR: Final = 0x04
+PUB_HEADERS: Final = 0x08
+PUB_TTL_MS: Final = 0x10
+PUB_COUNT: Final = 0x20
+
+SUBX_SHARED: Final = 0x01
+SUBX_MESSAGES: Final = 0x02
+SUBX_BYTES: Final = 0x04
+SUBX_POLICY: Final = 0x08
+SUBX_NO_RETAINED: Final = 0x10
+
+DROP_OLDEST: Final = 0
+DROP_NEWEST: Final = 1
+CONFLATE: Final = 2
+DISCONNECT: Final = 3

@@ -1,0 +1,243 @@
+"""One native connection: which command each frame is, in which order they run. No socket, no clock.
+
+Everything that one read delivered is run and its answers leave in one write. The commands of the
+hot path (get, set, publish) are split here by hand; the others go through a Payload cursor.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, final
+
+from librt.strings import BytesWriter, read_i32_be, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64
+
+from nexo.brokers.message import Message
+from nexo.brokers.pubsub import Subscription
+from nexo.errors import (
+    InternalError,
+    InvalidArgumentError,
+    NotAuthorizedError,
+    NotAvailableError,
+    ProtocolError,
+    ServerError,
+    SlowConsumerError,
+)
+from nexo.node import Node
+from nexo.protocols.native import connection, frames
+from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.channel import Channel, ServerInfo
+from nexo.protocols.native.frames import Payload, check_key, check_value, write_head, write_string
+from nexo.protocols.native.pubsub import EVENTS, PLAIN, PubSubCommands
+from nexo.protocols.native.store import StoreCommands
+from nexo.protocols.session import Output, Peers
+
+log: Final = logging.getLogger("nexo.native")
+
+REPLY_BYTES_MAX: Final = 256 * 1024
+"""Answers gathered before they are written although more commands wait: bounds the output buffer."""
+
+
+@final
+class NativeSession(Channel):
+    """One native connection: its frames, its subscriptions, its watches."""
+
+    def __init__(self, node: Node, output: Output, peers: Peers, server: ServerInfo) -> None:
+        super().__init__(node, output, peers, server, PLAIN)
+        self.store = node.store
+        self.pubsub = node.pubsub
+        self.store_commands = StoreCommands(self)
+        self.pubsub_commands = PubSubCommands(self)
+        self.name = b""
+
+    # Order.
+
+    def take(self, data: bytes) -> None:
+        self.frames.receive_data(data)
+
+    def run(self) -> None:
+        incoming = self.frames
+        now = self.node.now
+        while True:
+            status = incoming.next_frame()
+            if status != connection.FRAME:
+                if status != connection.NEED_DATA:
+                    self.break_off(status)
+                break
+            self.started = True
+            code = incoming.code
+            if code == op.MAP_GET:
+                self.get(now)
+            else:
+                self.execute(code, now)
+            if self.parked or self.blocked or self.closed:
+                break
+            if len(self.out) > REPLY_BYTES_MAX:
+                self.flush()
+                if self.blocked:
+                    break
+        self.flush()
+
+    def break_off(self, status: i64) -> None:
+        """Answer bytes that are not the protocol and close."""
+        incoming = self.frames
+        if status == connection.TOO_LARGE:
+            reason = f"payload of {incoming.length} bytes: frame_bytes_max is {incoming.frame_bytes_max}"
+        elif status == connection.BAD_TYPE:
+            reason = "unknown frame type"
+        else:
+            reason = f"not a frame of protocol version 0x{op.VERSION:02x}"
+        frames.write_error(self.out, incoming.correlation, ProtocolError(reason))
+        self.flush()
+        self.finish()
+
+    def execute(self, code: i64, now: i64) -> None:
+        """Run the current frame; an error is its answer."""
+        try:
+            if code == op.MAP_SET:
+                self.set(now)
+            elif code == op.PUB:
+                self.publish(now)
+            else:
+                incoming = self.frames
+                payload = Payload(incoming.buffer, incoming.start, incoming.end)
+                self.dispatch(code, payload, now)
+        except ServerError as error:
+            self.fail(error)
+        except Exception:
+            log.exception("opcode 0x%02x of %s failed", code, self.name.decode(errors="replace") or "a client")
+            self.fail(InternalError("internal error; the server's log says more"))
+
+    def repeat(self) -> bool:
+        """Run the command that waits once more; True when it is done."""
+        if self.closed:
+            return True
+        self.parked = False
+        self.execute(self.frames.code, self.node.now)
+        if self.parked:
+            return False
+        self.flush()
+        self.go_on()
+        return True
+
+    # The hot path.
+
+    def get(self, now: i64) -> None:
+        incoming = self.frames
+        buffer = incoming.buffer
+        start = incoming.start
+        if incoming.end - start < 5 or i64(read_i32_be(buffer, start)) != incoming.end - start - 4:
+            # Truncated, empty or followed by more: the cursor says which.
+            self.execute(op.MAP_GET, now)
+            return
+        value = self.store.get(buffer[start + 4 : incoming.end], now)
+        if incoming.kind != op.REQUEST:
+            return
+        if value is None:
+            write_head(self.out, op.NULL, incoming.correlation, 0)
+        else:
+            frames.write_value(self.out, incoming.correlation, value)
+
+    def set(self, now: i64) -> None:
+        incoming = self.frames
+        buffer = incoming.buffer
+        start = incoming.start
+        end = incoming.end
+        if end - start > 6:
+            key_end: i64 = start + 4 + i64(read_i32_be(buffer, start))
+            if start + 4 < key_end and key_end + 1 < end and buffer[key_end] == 0:
+                key = buffer[start + 4 : key_end]
+                value = buffer[key_end + 1 : end]
+                check_key(key)
+                check_value(value)
+                self.store.set(key, value, now)
+                if incoming.kind == op.REQUEST:
+                    write_head(self.out, op.OK, incoming.correlation, 0)
+                return
+        self.store_commands.set_with(Payload(buffer, start, end), now)
+
+    def publish(self, now: i64) -> None:
+        incoming = self.frames
+        buffer = incoming.buffer
+        start = incoming.start
+        end = incoming.end
+        if end - start > 6:
+            topic_end: i64 = start + 4 + i64(read_i32_be(buffer, start))
+            if start + 4 < topic_end and topic_end + 1 < end and buffer[topic_end] == 0:
+                value = buffer[topic_end + 1 : end]
+                check_value(value)
+                self.pubsub.publish(Message(buffer[start + 4 : topic_end], value, b"", 0))
+                if incoming.kind == op.REQUEST:
+                    write_head(self.out, op.OK, incoming.correlation, 0)
+                return
+        self.pubsub_commands.publish_with(Payload(buffer, start, end), now)
+
+    # Everything else.
+
+    def dispatch(self, code: i64, payload: Payload, now: i64) -> None:
+        if op.MAP_SET <= code <= op.MAP_UNWATCH:
+            self.store_commands.dispatch(code, payload, now)
+        elif code == op.SUB or code == op.SUBX:
+            self.pubsub_commands.subscribe(payload, code == op.SUBX, now)
+        elif code == op.UNSUB or code == op.UNSUBX:
+            self.pubsub_commands.unsubscribe(payload, code == op.UNSUBX)
+        elif code == op.PUB_REQUEST:
+            self.pubsub_commands.request(payload, now)
+        elif code == op.PUB_REPLY:
+            self.pubsub_commands.reply(payload)
+        elif code == op.HELLO:
+            self.hello(payload)
+        elif code == op.PING:
+            self.data(payload.data[payload.position : payload.end])
+        elif 0x10 <= code < 0x20:
+            raise NotAvailableError(f"queues (opcode 0x{code:02x}) are not available in this version")
+        elif 0x30 <= code < 0x40:
+            raise NotAvailableError(f"streams (opcode 0x{code:02x}) are not available in this version")
+        elif code == op.BATCH:
+            raise NotAvailableError("batches (opcode 0x41) are not available in this version")
+        else:
+            raise InvalidArgumentError(f"unknown opcode 0x{code:02x}")
+
+    # Connection.
+
+    def hello(self, payload: Payload) -> None:
+        name = payload.string("the client's name")
+        frames.check_utf8(name, "the client's name")
+        payload.u32("the features")
+        credentials = payload.u8("the kind of credentials")
+        if self.greeted or self.subscriptions or self.store_commands.watches:
+            raise InvalidArgumentError("HELLO is said once, before the first subscription or watch")
+        if credentials != 0:
+            raise NotAuthorizedError("this server has no accounts: connect without credentials")
+        payload.finish()
+        self.greeted = True
+        self.name = name
+        self.encoding = EVENTS
+        self.can_reply = True
+        out = BytesWriter()
+        write_string(out, b"nexo")
+        write_string(out, self.server.version.encode())
+        write_i32_be(out, 0)
+        write_i32_be(out, len(self.server.limits))
+        for limit, value in self.server.limits:
+            write_string(out, limit.encode())
+            write_i64_be(out, value)
+        self.data(out.getvalue())
+
+    def going_away(self, milliseconds: i64, reason: str) -> None:
+        if self.greeted and not self.closed:
+            payload = BytesWriter()
+            write_i32_be(payload, i32(milliseconds))
+            write_string(payload, reason.encode())
+            self.send(frames.event(op.GOING_AWAY, 0, payload.getvalue()))
+
+    def refuse(self, error: SlowConsumerError) -> None:
+        self.send(frames.error_frame(0, error))
+
+    def notify(self, subscription: Subscription) -> None:
+        self.pubsub_commands.notify(subscription)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.store_commands.close()
+        self.pubsub_commands.close()
+        super().connection_lost(error)

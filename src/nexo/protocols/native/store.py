@@ -1,0 +1,324 @@
+"""The Store's commands of the native protocol, each a call to the broker. Layouts: docs/protocol.md."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64
+
+from nexo import limits
+from nexo.brokers.changes import Change, Watch, Watcher
+from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
+from nexo.protocols.native import frames
+from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.channel import Channel, deadline, point
+from nexo.protocols.native.frames import Payload, check_key, write_string
+
+SCAN_PAGE_BYTES: Final = 1024 * 1024
+"""One page of a scan: large enough to be worth the round trip, small enough not to hold the loop."""
+CLEAR_SLICE: Final = 5_000
+"""Keys that a prefix delete removes in one turn."""
+I64_MIN: Final = -(1 << 63)
+I64_MAX: Final = (1 << 63) - 1
+
+
+@final
+class Changes(Watcher):
+    """Writes the store's changes to the session that watches."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def changed(self, watch_id: i64, changes: list[Change]) -> None:
+        for start in range(0, len(changes), limits.KEYS_PER_COMMAND_MAX):
+            piece = changes[start : start + limits.KEYS_PER_COMMAND_MAX]
+            payload = BytesWriter()
+            write_i32_be(payload, len(piece))
+            for change in piece:
+                payload.append(change.kind)
+                write_i64_be(payload, change.version)
+                write_string(payload, change.key)
+                write_i64_be(payload, change.expires_at)
+                value = change.value
+                write_string(payload, value if value is not None else b"")
+            self.channel.send(frames.event(op.MAP_WATCH, frames.low32(watch_id), payload.getvalue()))
+
+
+@final
+class StoreCommands:
+    """What one connection asks of the store, and what it watches there."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.store = channel.node.store
+        self.changes = Changes(channel)
+        self.watches: dict[i64, Watch] = {}
+        # A prefix delete that takes several turns: what it has removed so far.
+        self.cleared: i64 = 0
+
+    def close(self) -> None:
+        """The connection has ended."""
+        for watch in self.watches.values():
+            self.store.unwatch(watch)
+        self.watches = {}
+
+    def dispatch(self, code: i64, payload: Payload, now: i64) -> None:
+        """Run one of the opcodes 0x02 to 0x0F."""
+        if code == op.MAP_DEL:
+            key = payload.key()
+            payload.finish()
+            self.store.delete(key, now)
+            self.channel.ok()
+        elif code == op.MAP_INCR:
+            self.incr(payload, now)
+        elif code == op.MAP_GETX:
+            self.get_with(payload, now)
+        elif code == op.MAP_DELX:
+            self.delete_with(payload, now)
+        elif code == op.MAP_INCRX:
+            self.incr_with(payload, now)
+        elif code == op.MAP_MGET:
+            self.get_many(payload, now)
+        elif code == op.MAP_MSET:
+            self.set_many(payload, now)
+        elif code == op.MAP_SCAN:
+            self.scan(payload, now)
+        elif code == op.MAP_WATCH:
+            self.watch(payload)
+        elif code == op.MAP_UNWATCH:
+            self.unwatch(payload)
+        elif code == op.MAP_CLEAR_ALL:
+            payload.finish()
+            self.channel.count(self.store.clear(now))
+        elif code == op.MAP_CLEAR_PREFIX:
+            self.clear_prefix(payload, now)
+        else:
+            # A MAP_GET that the hot path did not take: the cursor says what is wrong with it.
+            payload.key()
+            payload.finish()
+
+    def set_with(self, payload: Payload, now: i64) -> None:
+        key = payload.key()
+        flags = payload.u8("the flags")
+        expires_at: i64 = 0
+        if flags & op.SET_TTL:
+            ttl = payload.u64("the TTL")
+            if flags & op.SET_TTL_ABSOLUTE:
+                expires_at = point(ttl)
+            else:
+                if not flags & op.SET_TTL_MS:
+                    if ttl > limits.TTL_MS_MAX // 1000:
+                        raise InvalidArgumentError(f"a TTL of {ttl} s: ttl_ms_max is {limits.TTL_MS_MAX}")
+                    ttl *= 1000
+                expires_at = deadline(ttl, now)
+            if flags & op.SET_KEEP_TTL:
+                raise InvalidArgumentError("a TTL and the flag to keep the TTL exclude each other")
+        elif flags & (op.SET_TTL_MS | op.SET_TTL_ABSOLUTE):
+            raise InvalidArgumentError("flags that describe a TTL without a TTL")
+        if flags & op.SET_IF_ABSENT and flags & op.SET_IF_PRESENT:
+            raise InvalidArgumentError("only-if-absent and only-if-present exclude each other")
+        expected: i64 = payload.u64("the expected version") if flags & op.SET_VERSION else -1
+        value = payload.value()
+        result = self.store.put(
+            key,
+            value,
+            now,
+            expires_at=expires_at,
+            keep_ttl=(flags & op.SET_KEEP_TTL) != 0,
+            if_absent=(flags & op.SET_IF_ABSENT) != 0,
+            if_present=(flags & op.SET_IF_PRESENT) != 0,
+            expected_version=expected,
+        )
+        if flags & (op.SET_IF_ABSENT | op.SET_IF_PRESENT | op.SET_RETURN_OLD | op.SET_VERSION):
+            self.put_result(result.applied, result.version, result.old if flags & op.SET_RETURN_OLD else None)
+        else:
+            self.channel.ok()
+
+    def put_result(self, applied: bool, version: i64, old: bytes | None) -> None:
+        out = BytesWriter()
+        out.append(1 if applied else 0)
+        write_i64_be(out, version)
+        if old is not None:
+            out.write(old)
+        self.channel.data(out.getvalue())
+
+    def incr(self, payload: Payload, now: i64) -> None:
+        key = payload.key()
+        delta = payload.signed64("the delta")
+        payload.finish()
+        self.channel.count(self.store.incr(key, delta, now))
+
+    def write_expiry(self, out: BytesWriter, expires_at: i64, now: i64) -> None:
+        """Both forms of an expiry: when, and how long from now."""
+        write_i64_be(out, expires_at)
+        write_i64_be(out, expires_at - now if expires_at != 0 else 0)
+
+    def get_with(self, payload: Payload, now: i64) -> None:
+        key = payload.key()
+        flags = payload.u8("the flags")
+        changes = flags & (op.GETX_TTL | op.GETX_TTL_ABSOLUTE | op.GETX_PERSIST)
+        if changes == op.GETX_TTL:
+            entry = self.store.set_expiry(key, deadline(payload.u64("the TTL"), now), now)
+        elif changes == op.GETX_TTL_ABSOLUTE:
+            entry = self.store.set_expiry(key, point(payload.u64("the time")), now)
+        elif changes == op.GETX_PERSIST:
+            entry = self.store.set_expiry(key, 0, now)
+        elif changes == 0:
+            entry = self.store.lookup(key, now)
+        else:
+            raise InvalidArgumentError("only one of: set the TTL, set the time, remove the TTL")
+        payload.finish()
+        if entry is None:
+            self.channel.null()
+            return
+        out = BytesWriter()
+        write_i64_be(out, entry.version)
+        self.write_expiry(out, entry.expires_at, now)
+        if not flags & op.GETX_NO_VALUE:
+            out.write(entry.value)
+        self.channel.data(out.getvalue())
+
+    def delete_with(self, payload: Payload, now: i64) -> None:
+        key = payload.key()
+        flags = payload.u8("the flags")
+        expected: i64 = payload.u64("the expected version") if flags & op.DELX_VERSION else -1
+        payload.finish()
+        result = self.store.delete_if(key, now, expected)
+        self.put_result(
+            result.deleted, result.version, result.old if flags & op.DELX_RETURN_OLD else None
+        )
+
+    def incr_with(self, payload: Payload, now: i64) -> None:
+        key = payload.key()
+        flags = payload.u8("the flags")
+        delta = payload.signed64("the delta")
+        minimum: i64 = payload.signed64("the lower bound") if flags & op.INCRX_MIN else I64_MIN
+        maximum: i64 = payload.signed64("the upper bound") if flags & op.INCRX_MAX else I64_MAX
+        expires_at: i64 = deadline(payload.u64("the TTL"), now) if flags & op.INCRX_TTL else 0
+        payload.finish()
+        if minimum > maximum:
+            raise InvalidArgumentError(f"the lower bound {minimum} is above the upper bound {maximum}")
+        result = self.store.incr_bounded(
+            key,
+            delta,
+            now,
+            minimum=minimum,
+            maximum=maximum,
+            expires_at=expires_at,
+            saturate=(flags & op.INCRX_SATURATE) != 0,
+        )
+        out = BytesWriter()
+        write_i64_be(out, result.value)
+        write_i64_be(out, result.applied)
+        write_i64_be(out, result.version)
+        self.write_expiry(out, result.expires_at, now)
+        self.channel.data(out.getvalue())
+
+    def key_count(self, payload: Payload) -> i64:
+        count = payload.u32("the number of keys")
+        if count > limits.KEYS_PER_COMMAND_MAX:
+            raise LimitExceededError(f"{count} keys: keys_per_command_max is {limits.KEYS_PER_COMMAND_MAX}")
+        return count
+
+    def get_many(self, payload: Payload, now: i64) -> None:
+        count = self.key_count(payload)
+        keys: list[bytes] = []
+        for _ in range(count):
+            keys.append(payload.key())
+        payload.finish()
+        out = BytesWriter()
+        write_i32_be(out, i32(count))
+        for value in self.store.get_many(keys, now):
+            write_string(out, value if value is not None else b"")
+            if len(out) > self.channel.server.frame_bytes_max:
+                raise LimitExceededError(
+                    f"the values together exceed frame_bytes_max ({self.channel.server.frame_bytes_max} bytes)"
+                )
+        self.channel.data(out.getvalue())
+
+    def set_many(self, payload: Payload, now: i64) -> None:
+        flags = payload.u8("the flags")
+        expires_at: i64 = deadline(payload.u64("the TTL"), now) if flags & op.MSET_TTL else 0
+        pairs: list[tuple[bytes, bytes]] = []
+        for _ in range(self.key_count(payload)):
+            key = payload.key()
+            pairs.append((key, payload.value_with_length()))
+        payload.finish()
+        result = self.store.put_many(
+            pairs, now, expires_at=expires_at, if_absent=(flags & op.MSET_IF_ABSENT) != 0
+        )
+        self.put_result(result.applied, result.version, None)
+
+    def scan(self, payload: Payload, now: i64) -> None:
+        prefix = payload.string("the prefix")
+        cursor = payload.string("the cursor")
+        limit = payload.u32("the limit")
+        flags = payload.u8("the flags")
+        payload.finish()
+        if limit > limits.SCAN_KEYS_MAX:
+            raise LimitExceededError(f"a page of {limit} keys: scan_keys_max is {limits.SCAN_KEYS_MAX}")
+        if not self.store.ready():
+            self.channel.wait()
+            return
+        out = BytesWriter()
+        if flags & op.SCAN_COUNT:
+            write_i64_be(out, self.store.count(prefix, now))
+            self.channel.data(out.getvalue())
+            return
+        with_values = (flags & op.SCAN_VALUES) != 0
+        page = self.store.scan(prefix, cursor, limit or 1000, SCAN_PAGE_BYTES, now, with_values)
+        out.append(1 if page.more else 0)
+        write_i32_be(out, len(page.keys))
+        for index, key in enumerate(page.keys):
+            entry = page.entries[index]
+            write_string(out, key)
+            write_i64_be(out, entry.version)
+            write_i64_be(out, entry.expires_at)
+            if with_values:
+                write_string(out, entry.value)
+        self.channel.data(out.getvalue())
+
+    def clear_prefix(self, payload: Payload, now: i64) -> None:
+        prefix = payload.string("the prefix")
+        payload.finish()
+        if not self.store.ready():
+            self.channel.wait()
+            return
+        removed = self.store.clear_prefix(prefix, now, CLEAR_SLICE)
+        self.cleared += removed
+        if removed == CLEAR_SLICE:
+            self.channel.wait()
+            return
+        total, self.cleared = self.cleared, 0
+        self.channel.count(total)
+
+    def watch(self, payload: Payload) -> None:
+        key = payload.string("the key")
+        flags = payload.u8("the flags")
+        from_version: i64 = payload.u64("the version") if flags & op.WATCH_FROM else -1
+        payload.finish()
+        if not self.channel.greeted:
+            raise InvalidArgumentError("a watch needs HELLO: its events are frames of type 0x05")
+        prefix = (flags & op.WATCH_PREFIX) != 0
+        if not prefix:
+            check_key(key)
+        if len(self.watches) >= limits.WATCHES_PER_CONNECTION_MAX:
+            raise LimitExceededError(f"watches_per_connection_max is {limits.WATCHES_PER_CONNECTION_MAX}")
+        watch_id = i64(self.channel.frames.correlation)
+        if watch_id in self.watches:
+            raise InvalidArgumentError("this correlation id belongs to a watch already")
+        self.watches[watch_id] = self.store.watch(self.changes, watch_id, key, prefix, from_version)
+        out = BytesWriter()
+        write_i64_be(out, self.store.version)
+        self.channel.data(out.getvalue())
+
+    def unwatch(self, payload: Payload) -> None:
+        watch_id = i64(payload.signed32("the watch"))
+        payload.finish()
+        watch = self.watches.pop(watch_id, None)
+        if watch is None:
+            raise ResourceNotFoundError("no such watch on this connection")
+        self.store.unwatch(watch)
+        self.channel.ok()

@@ -1,0 +1,210 @@
+"""What the sessions of all protocols share: flow control towards one connection.
+
+A session runs commands while its connection takes what they answer. When the connection is full it
+is *blocked*: input is left unread, so TCP slows the peer down, and messages wait in the outbox,
+where each subscription's policy bounds them. The socket is behind Output; a session never touches
+one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from mypy_extensions import i64
+
+from nexo.brokers.message import Message
+from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
+from nexo.errors import SlowConsumerError
+from nexo.limits import OUTPUT_BYTES_MAX
+from nexo.node import Job, Node
+
+DRAIN_BYTES: Final = 256 * 1024
+"""How much of what waits is encoded at a time: the next slice only when this one did not block."""
+RETAINED_SLICE: Final = 256
+"""Retained messages encoded at a time, for the same reason."""
+
+
+class Output(Protocol):
+    """The write side of a connection; asyncio's transports are one."""
+
+    def write(self, data: bytes) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+
+
+class Peers(Protocol):
+    """Who is told of a session's end; the server's listener is one."""
+
+    def closing(self, session: Session) -> None: ...
+    def gone(self, session: Session) -> None: ...
+
+
+class Session(Receiver):
+    """One connection of one protocol. A protocol adds `run` (its commands) and `notify` (its drops).
+
+    Serves as the asyncio protocol of its transport: `data_received`, `pause_writing` and so on are
+    called by the loop.
+    """
+
+    def __init__(self, node: Node, output: Output, peers: Peers, encoding: Encoding) -> None:
+        super().__init__(encoding)
+        self.node = node
+        self.output = output
+        self.peers = peers
+        self.full = False
+        self.parked = False
+        self.running = False
+        self.started = False
+        self.closed = False
+        self.reading = True
+        # Retained messages of a subscription that is being answered; they go before anything live.
+        self.retained: list[Message] = []
+        self.retained_next: i64 = 0
+        self.retained_tag: i64 = 0
+
+    # What a protocol supplies.
+
+    def take(self, data: bytes) -> None:
+        """Buffer a chunk of input."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Run buffered commands until there are none, or `held` says to stop."""
+        raise NotImplementedError
+
+    def notify(self, subscription: Subscription) -> None:
+        """Tell the peer how much a slow subscription has lost."""
+        raise NotImplementedError
+
+    def refuse(self, error: SlowConsumerError) -> None:
+        """Tell the peer why it is being disconnected."""
+        raise NotImplementedError
+
+    def going_away(self, milliseconds: i64, reason: str) -> None:
+        """Tell the peer that the server is about to close."""
+        raise NotImplementedError
+
+    # Called by the loop.
+
+    def connection_made(self, transport: object) -> None:
+        """The transport was there before the session was chosen; nothing to do."""
+
+    def data_received(self, data: bytes) -> None:
+        self.take(data)
+        self.go_on()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more: what it sent has been run; False lets the transport close."""
+        return False
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.drain()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        self.blocked = True
+        self.retained = []
+        self.node.pubsub.drop(self)
+        self.outbox.discard()
+        self.peers.gone(self)
+
+    # Flow control.
+
+    def held(self) -> bool:
+        """Whether commands must wait: for the peer to read, or for a job to finish."""
+        return self.blocked or self.parked or self.closed
+
+    def settle(self) -> None:
+        """Read from the socket exactly while commands may run."""
+        wanted = not self.held()
+        if wanted != self.reading and not self.closed:
+            self.reading = wanted
+            if wanted:
+                self.output.resume_reading()
+            else:
+                self.output.pause_reading()
+
+    def deliver(self, batch: Batch, subscription: Subscription) -> None:
+        """Called at the end of a turn with messages for one of this session's subscriptions."""
+        if not self.blocked:
+            self.output.write(batch.encoded(self.encoding, subscription.tag))
+        elif not self.closed:
+            self.outbox.add(batch, subscription)
+            if self.outbox.overflowed:
+                self.disconnect(f"subscription {subscription.filter.decode()} did not keep up")
+            elif self.outbox.bytes > OUTPUT_BYTES_MAX:
+                self.disconnect(f"more than output_bytes_max ({OUTPUT_BYTES_MAX} bytes) wait for this connection")
+
+    def send_retained(self, messages: list[Message], tag: i64) -> None:
+        """Queue the retained messages of a new subscription ahead of anything published later."""
+        if messages:
+            self.retained = messages
+            self.retained_next = 0
+            self.retained_tag = tag
+            self.blocked = True
+            self.drain()
+
+    def drain(self) -> None:
+        """Write what waits, in order, until the connection is full or nothing waits any more."""
+        if self.closed:
+            return
+        while not self.full and self.retained:
+            start = self.retained_next
+            piece = self.retained[start : start + RETAINED_SLICE]
+            self.retained_next = start + RETAINED_SLICE
+            if self.retained_next >= len(self.retained):
+                self.retained = []
+            self.output.write(self.encoding.encode(piece, self.retained_tag))
+        while not self.full and not self.outbox.empty:
+            for messages, tag in self.outbox.take(DRAIN_BYTES):
+                self.output.write(self.encoding.encode(messages, tag))
+        if self.full or self.retained:
+            return
+        self.blocked = False
+        for subscription in self.outbox.notices():
+            self.notify(subscription)
+            subscription.told()
+        self.go_on()
+
+    def park(self, job: Job) -> None:
+        """Leave the current command to a job; input waits until it calls `unpark`."""
+        self.parked = True
+        self.node.jobs.append(job)
+
+    def unpark(self) -> None:
+        self.parked = False
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Run buffered input unless this session is held, and read more accordingly."""
+        # A command may fill the connection and empty it again; the loop above it then goes on.
+        if not self.running:
+            if not self.held():
+                self.running = True
+                self.node.begin()
+                self.run()
+                self.running = False
+            self.settle()
+
+    def disconnect(self, reason: str) -> None:
+        """End the connection of a peer that does not keep up, telling it why."""
+        if not self.closed:
+            self.refuse(SlowConsumerError(reason))
+            self.finish()
+
+    def finish(self) -> None:
+        """Close once what was written has been read, or when the listener loses patience."""
+        if not self.closed:
+            self.closed = True
+            self.blocked = True
+            self.outbox.discard()
+            self.output.close()
+            self.peers.closing(self)

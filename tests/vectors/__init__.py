@@ -1,0 +1,1 @@
+"""The native protocol as data: a table of frames and what a server answers to each."""

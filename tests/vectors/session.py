@@ -1,0 +1,112 @@
+"""A native session without a socket: what it writes is recorded, its clock stands still until moved."""
+
+from __future__ import annotations
+
+from nexo.brokers.pubsub import PubSub
+from nexo.brokers.store import Store
+from nexo.node import Driver, Node
+from nexo.protocols.native.session import NativeSession, ServerInfo
+from tests.vectors.wire import Frame, Splitter, b, request
+
+START_MS = 1_700_000_000_000
+FRAME_BYTES_MAX = 10 * 1024 * 1024
+
+
+class Hand(Driver):
+    """A driver turned by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time_ms = START_MS
+
+    def now(self) -> int:
+        return self.time_ms
+
+    def turn_opened(self) -> None:
+        pass
+
+
+class Recorder:
+    """The write side of a connection whose peer reads at once; and who is told of the end."""
+
+    def __init__(self) -> None:
+        self.written = Splitter()
+        self.total = 0
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed, "written after the end"
+        self.total += len(data)
+        self.written.feed(data)
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def abort(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def closing(self, session: object) -> None:
+        pass
+
+    def gone(self, session: object) -> None:
+        pass
+
+
+class Alone:
+    """One session of one node; has the methods of `Wire` that vectors use."""
+
+    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX, other: Alone | None = None) -> None:
+        self.driver = Hand() if other is None else other.driver
+        self.node = Node(self.driver, Store(), PubSub()) if other is None else other.node
+        self.recorder = Recorder()
+        info = ServerInfo("0", frame_bytes_max)
+        self.session = NativeSession(self.node, self.recorder, self.recorder, info)  # type: ignore[arg-type]
+
+    def beside(self) -> Alone:
+        """Another session of the same node."""
+        return Alone(other=self)
+
+    def turn(self) -> None:
+        while self.node.turn():
+            pass
+
+    def send(self, data: bytes) -> None:
+        if not self.recorder.is_closed:
+            self.session.data_received(data)
+            self.turn()
+
+    def pass_time(self, milliseconds: int) -> None:
+        self.driver.time_ms += milliseconds
+        self.node.advance()
+        self.turn()
+
+    def read(self) -> Frame | None:
+        found = self.recorder.written.next()
+        if found is None:
+            assert self.recorder.is_closed, "no frame came"
+            assert not self.recorder.written.buffer, "torn frame at the end"
+        return found
+
+    def frame(self) -> Frame:
+        found = self.read()
+        assert found is not None, "the session closed"
+        return found
+
+    def closed(self) -> bool:
+        return self.read() is None
+
+    def hello(self) -> Frame:
+        self.send(request(0x01, 1, b("s'test' 00000000 00")))
+        return self.frame()
