@@ -1,0 +1,86 @@
+"""The broker as a process: one node, its driver and its listener; signals and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from nexo._version import __version__
+from nexo.brokers.pubsub import PubSub
+from nexo.brokers.store import Store
+from nexo.node import Node
+from nexo.protocols.native.session import ServerInfo
+from nexo.server.config import Config
+from nexo.server.listener import Listener
+from nexo.server.turns import LoopDriver
+
+log: Final = logging.getLogger("nexo.server")
+
+GC_THRESHOLDS: Final = (50_000, 20, 100)
+"""Keys and messages are native objects outside the cycle collector; what it tracks is connections
+and timers, which are few, so it may run seldom."""
+
+
+class Server:
+    """A broker inside the running event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._driver = LoopDriver(asyncio.get_running_loop())
+        store = Store(memory_max=config.memory_max_bytes, eviction=config.eviction)
+        self.node = Node(self._driver, store, PubSub())
+        self._driver.attach(self.node)
+        self.listener = Listener(
+            self.node,
+            ServerInfo(__version__, config.frame_bytes_max),
+            connections_max=config.connections_max,
+            greeting_seconds=config.greeting_seconds,
+            closing_seconds=config.shutdown_seconds,
+        )
+        self.host = config.host
+        self.port = config.port
+
+    async def start(self) -> None:
+        """Accept connections; `host` and `port` then say where. OSError when that fails."""
+        self.host, self.port = await self.listener.start(self.config.host, self.config.port)
+
+    async def stop(self) -> None:
+        """Finish what was read, tell the clients, close."""
+        while self.node.jobs:
+            self.node.turn()
+            await asyncio.sleep(0)
+        self.node.turn()
+        await self.listener.stop(self.config.shutdown_seconds)
+        self._driver.stop()
+
+
+async def serve(config: Config, ready: Callable[[Server], None]) -> None:
+    """Run a broker until SIGTERM or SIGINT; a second signal ends it at once.
+
+    `ready` is called when connections are accepted. Raises OSError when the address is not usable.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    server = Server(config)
+
+    def on_signal(name: str) -> None:
+        if stopping.is_set():
+            log.warning("%s again: closing at once", name)
+            server.listener.abort()
+        else:
+            log.info("%s: shutting down", name)
+            stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    await server.start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    ready(server)
+    await stopping.wait()
+    await server.stop()

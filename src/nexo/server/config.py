@@ -1,0 +1,249 @@
+"""The server's settings: one declaration gives each its flag, environment variable and file key.
+
+Owns what a setting is called, means and may be, and where its value comes from: file, then
+environment, then flag, the later one wins. Knows no socket and no command line.
+
+To add a setting, add a field to `Config`; its names follow from it:
+
+    memory_max_bytes = "512mb"      key in the TOML file
+    NEXO_MEMORY_MAX_BYTES=512mb     environment
+    --memory-max-bytes 512mb        flag of `nexo serve`
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from nexo import limits
+from nexo.errors import ConfigError
+from nexo.server.units import parse_bytes, parse_duration_ms
+
+PREFIX: Final = "NEXO_"
+FILE_VARIABLE: Final = "NEXO_CONFIG"
+OTHER_VARIABLES: Final[dict[str, str]] = {
+    FILE_VARIABLE: "the configuration file, as `--config`",
+    "NEXO_PURE": "1 runs (and, while installing, builds) the interpreted modules only",
+    "NEXO_TIMEOUT": "`--timeout` of the client commands",
+}
+"""Variables of ours that are no settings of the server: known, so not an error."""
+
+DEFAULT: Final = "default"
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of a server, valid by construction when they come from `load`."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 picks a free one.")] = 7654
+    http_port: Annotated[
+        Port, Meta(description="Reserved for the HTTP API of a later release: nothing listens on it yet.")
+    ] = 8080
+    data_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Reserved for the files of a later release: all data is in memory, and it is not created yet.",
+        ),
+    ] = "./data"
+    memory_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 62,
+            description="Most memory that the store's keys and values may take, accounted; 0 is no limit.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
+    eviction: Annotated[
+        Literal["reject", "lru", "lfu", "ttl"],
+        Meta(
+            description="What a write does at memory_max_bytes: be refused, or evict the least recently used keys, "
+            "the least frequently used, or those soonest to expire."
+        ),
+    ] = "reject"
+    connections_max: Annotated[
+        Count, Meta(le=1_000_000, description="Open connections; one more is refused with an error.")
+    ] = limits.CONNECTIONS_MAX
+    frame_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=256 * limits.KIB,  # a frame must hold the largest key or topic with the largest headers
+            le=limits.FRAME_BYTES_MAX,
+            description="Largest frame of the native protocol, and so the largest value.",
+            extra={"unit": "bytes"},
+        ),
+    ] = limits.FRAME_BYTES_MAX
+    greeting_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Time from accepting a connection to its first complete command.",
+            extra={"unit": "seconds"},
+        ),
+    ] = limits.GREETING_SECONDS_MAX
+    shutdown_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="How long a stopping server lets clients read their last answers.",
+            extra={"unit": "seconds"},
+        ),
+    ] = limits.SHUTDOWN_SECONDS_MAX
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least serious messages on standard error."),
+    ] = "info"
+
+
+class Setting(NamedTuple):
+    """What is known about one field of `Config`."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    unit: str
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words it may be, where only some are."""
+        return get_args(get_args(self.type)[0])
+
+    @property
+    def env(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """Its flag on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+class Effective(NamedTuple):
+    """A configuration, and for each setting where its value comes from."""
+
+    config: Config
+    sources: dict[str, str]
+
+
+def _settings() -> dict[str, Setting]:
+    hints = get_type_hints(Config, include_extras=True)
+    found = {}
+    for field in msgspec.structs.fields(Config):
+        annotated = hints[field.name]
+        metas = annotated.__metadata__
+        text = next(meta.description for meta in reversed(metas) if meta.description)
+        unit = next((meta.extra["unit"] for meta in metas if meta.extra), "")
+        found[field.name] = Setting(field.name, annotated, field.default, text, unit)
+    return found
+
+
+SETTINGS: Final[dict[str, Setting]] = _settings()
+
+
+def load(file: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
+    """The configuration of a server. ConfigError when a setting is unknown or not valid.
+
+    `file` is a TOML file (None: the one that NEXO_CONFIG names, if any), `flags` maps names of
+    settings to what the command line gave, None where it gave nothing.
+    """
+    return resolve(file, environ, flags).config
+
+
+def resolve(file: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Effective:
+    """As `load`, and says where each value comes from."""
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(SETTINGS, DEFAULT)
+    file = file if file is not None else environ.get(FILE_VARIABLE) or None
+    for given in (_from_file(file), _from_environ(environ), _from_flags(flags)):
+        for name, (source, value) in given.items():
+            values[name] = value
+            sources[name] = source
+    return Effective(Config(**values), sources)
+
+
+Given = dict[str, tuple[str, Any]]
+"""Name of a setting → (source, checked value)."""
+
+
+def _from_file(file: str | None) -> Given:
+    if file is None:
+        return {}
+    try:
+        with Path(file).open("rb") as stream:
+            table = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {file}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from None
+    given = {}
+    for key, value in table.items():
+        if key not in SETTINGS:
+            raise ConfigError(f"unknown setting {key!r} in {file}{_nearest(key, list(SETTINGS))}")
+        given[key] = (file, _check(SETTINGS[key], value, f"{key} in {file}", text=False))
+    return given
+
+
+def _from_environ(environ: Mapping[str, str]) -> Given:
+    by_variable = {setting.env: setting for setting in SETTINGS.values()}
+    given = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        if variable not in by_variable:
+            known = [*by_variable, *OTHER_VARIABLES]
+            raise ConfigError(f"unknown environment variable {variable}{_nearest(variable, known)}")
+        if text:  # set but empty is how scripts and compose files spell "not set"
+            setting = by_variable[variable]
+            given[setting.name] = (
+                variable,
+                _check(setting, text, f"environment variable {variable}", text=True),
+            )
+    return given
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Given:
+    given = {}
+    for name, value in flags.items():
+        if name not in SETTINGS:
+            raise ConfigError(f"unknown setting {name!r}{_nearest(name, list(SETTINGS))}")
+        if value is not None:
+            setting = SETTINGS[name]
+            given[name] = (setting.flag, _check(setting, value, setting.flag, text=True))
+    return given
+
+
+def _check(setting: Setting, value: Any, source: str, *, text: bool) -> Any:
+    """The value as its type. `text`: it comes from a place that has no numbers, only strings."""
+    given = value
+    try:
+        if isinstance(value, str) and setting.unit == "bytes":
+            value = parse_bytes(value)
+        elif isinstance(value, str) and setting.unit == "seconds":
+            value = parse_duration_ms(value) / 1000
+        return msgspec.convert(value, setting.type, strict=not text)
+    except (msgspec.ValidationError, ValueError) as error:
+        reason = "expected one of " + ", ".join(setting.choices) if setting.choices else _readable(str(error))
+        raise ConfigError(f"{source} is {given!r}: {reason}") from None
+
+
+def _readable(reason: str) -> str:
+    return reason[:1].lower() + reason[1:].replace("`", "")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,81 @@
+"""Drives a node from an asyncio loop: one turn for all the input of one poll, one timer for all deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from nexo.node import Driver, Node
+from nexo.server.clock import Clock
+
+TICK_SECONDS: Final = 0.05
+"""While commands come in, deadlines are looked at this often; no command sets a timer of its own."""
+REST_SECONDS_MAX: Final = 60.0
+"""Longest rest of an idle node before it looks at its deadlines again."""
+
+
+class LoopDriver(Driver):
+    """Calls `node.turn` after the commands of a poll, and `node.advance` when something is due."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._clock = Clock()
+        self._node: Node | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._resting = True
+        self._active = False
+        self._scheduled = False
+
+    def attach(self, node: Node) -> None:
+        """Give the driver its node, which was made with it."""
+        self._node = node
+
+    def now(self) -> int:
+        return self._clock.now_ms()
+
+    def turn_opened(self) -> None:
+        self._schedule()
+        self._active = True
+        if self._resting:
+            self._arm(TICK_SECONDS)
+
+    def stop(self) -> None:
+        """End the timers; the node is not called again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._node = None
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._node is not None and self._node.turn():
+            self._schedule()
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._resting = seconds > TICK_SECONDS
+        self._timer = self._loop.call_later(seconds, self._tick)
+
+    def _tick(self) -> None:
+        if self._node is None:
+            return
+        deadline = self._node.advance()
+        # Watches and messages that the deadlines caused leave now, as after any other turn.
+        self._schedule()
+        now = self.now()
+        if deadline != 0 and deadline <= now:
+            self._arm(0)
+        elif self._active:
+            self._arm(TICK_SECONDS)
+        elif deadline == 0:
+            self._arm(REST_SECONDS_MAX)
+        else:
+            self._arm(min(max((deadline - now) / 1000, 0.001), REST_SECONDS_MAX))
+        self._active = False
