@@ -1,0 +1,43 @@
+"""The `nexo` command: from its arguments to its exit code.
+
+Imports little, so that `nexo --version` and the completion of a shell are quick: click comes with
+the first real command, and each command's module when it is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from nexo.cli import exits
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (see exits.py)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments in (["--version"], ["-V"]):
+            from nexo.cli.version import version_line
+
+            sys.stdout.write(version_line() + "\n")
+            sys.stdout.flush()
+            return exits.OK
+        from nexo.cli.group import run
+
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _forget_stdout()
+        return exits.OK
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+
+
+def _forget_stdout() -> None:
+    """The reader of our output has seen enough: nothing more to say, not even while exiting."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

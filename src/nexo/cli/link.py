@@ -1,0 +1,77 @@
+"""What all client commands share: where the server is, and one connection for one command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from nexo.cli.values import DURATION
+
+if TYPE_CHECKING:
+    from nexo.client import Client
+
+Function = Callable[..., Any]
+
+
+class Target(NamedTuple):
+    """Where a command goes, and how long it waits for an answer."""
+
+    host: str
+    port: int
+    timeout_seconds: float
+
+
+def client_options(function: Function) -> Function:
+    """`--host`, `--port` and `--timeout`; the command gets them as `target`."""
+
+    @wraps(function)
+    def with_target(*, host: str, port: int, timeout: int, **others: Any) -> Any:
+        return function(target=Target(host, port, timeout / 1000), **others)
+
+    options = (
+        click.option(
+            "--host", envvar="NEXO_HOST", default="127.0.0.1", show_default=True, help="Where the server is."
+        ),
+        click.option(
+            "--port",
+            envvar="NEXO_PORT",
+            type=click.IntRange(1, 65535),
+            default=7654,
+            show_default=True,
+            help="Its port.",
+        ),
+        click.option(
+            "--timeout",
+            envvar="NEXO_TIMEOUT",
+            type=DURATION,
+            default="5s",
+            show_default=True,
+            help="Longest wait for the connection, and for each answer.",
+        ),
+    )
+    for option in reversed(options):
+        with_target = option(with_target)
+    return with_target
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object on each line.")
+
+
+def talk(target: Target, work: Callable[[Client], Awaitable[int]]) -> int:
+    """Connect, do the work of one command, disconnect. NexoError when any of that fails."""
+    return asyncio.run(_talk(target, work))
+
+
+async def _talk(target: Target, work: Callable[[Client], Awaitable[int]]) -> int:
+    # Imported here so that --help needs no client.
+    from nexo.client import Client
+
+    client = await Client.connect(
+        host=target.host, port=target.port, timeout=target.timeout_seconds, name="nexo-cli", reconnect=False
+    )
+    async with client:
+        return await work(client)

@@ -1,0 +1,98 @@
+"""The real command as a process, against a real server as another."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCE = Path(__file__).parents[2] / "src"
+READY = re.compile(r"nexo (\S+) ready on (\S+):(\d+) \((compiled|interpreted)\), pid (\d+)\n")
+PATIENCE_SECONDS = 30
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The surroundings of a process: ours, without settings that somebody has exported."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("NEXO_") or name == "NEXO_PURE"
+    }
+    path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(SOURCE)) if part)
+    return {**kept, "PYTHONPATH": path, **extra}
+
+
+def start(*arguments: str, **extra: str) -> subprocess.Popen[str]:
+    """A command that goes on running; all three streams are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "nexo", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**extra),
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for a command: its exit code and what it wrote."""
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, out, err
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        """What it wrote to standard output."""
+        return self.out.decode()
+
+
+def run(*arguments: str, stdin: bytes = b"", **extra: str) -> Done:
+    """A command to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nexo", *arguments],
+        input=stdin,
+        capture_output=True,
+        env=environment(**extra),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
+class Broker:
+    """A server in a process of its own; its ready line is parsed."""
+
+    def __init__(self, arguments: Sequence[str] = (), **extra: str) -> None:
+        self.process = start("serve", "--port", "0", *arguments, **extra)
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline()
+        found = READY.fullmatch(self.line)
+        if found is None:
+            self.process.kill()
+            raise AssertionError(f"no ready line: {self.line!r} {finish(self.process)}")
+        self.version, self.host, self.build = found[1], found[2], found[4]
+        self.port, self.pid = int(found[3]), int(found[5])
+
+    def nexo(self, *arguments: str, stdin: bytes = b"") -> Done:
+        """A client command that talks to this server."""
+        return run(*arguments, stdin=stdin, NEXO_PORT=str(self.port))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A client command that goes on running."""
+        return start(*arguments, NEXO_PORT=str(self.port))
+
+    def stop(self) -> tuple[int, str, str]:
+        """End it in order: exit code, the rest of its output, its log."""
+        self.process.terminate()
+        return finish(self.process)
