@@ -1,0 +1,328 @@
+"""The cases: which servers, which load, in which turns, against which target.
+
+Every case yields rows as it finishes them. Ours and the peers take turns, and who begins changes
+from turn to turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import servers
+from results import OURS, Row
+
+HERE = Path(__file__).parent
+CONNECTIONS = 50
+VALUE_BYTES = 64
+MESSAGE_BYTES = 32
+MEMORY_KEYS = 1_000_000
+FLAT = 0.8
+"""A scan of the subscriptions would leave a thousandth; what stays above this is the cache and the noise."""
+CHILD_SECONDS_MAX = 300
+GENERATOR = 1
+SERVER = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many turns, and how long each is."""
+
+    turns: int
+    seconds: float
+    say: Callable[[str], None]
+
+    def order(self, names: Sequence[str], turn: int) -> list[str]:
+        """Whose turn it is: rotated, so that nobody always comes first."""
+        at = turn % len(names)
+        return [*names[at:], *names[:at]]
+
+
+def split(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The servers that are installed, and those that are not."""
+    return [n for n in names if servers.installed(n)], [n for n in names if not servers.installed(n)]
+
+
+def child(command: Sequence[str], *, pinned: bool) -> str:
+    """Run a generator to its end; its output, or RuntimeError with what it complained about."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    try:
+        if pinned:
+            servers.pin(process.pid, GENERATOR)
+        out, complaint = process.communicate(timeout=CHILD_SECONDS_MAX)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command[3:])}: {complaint.strip() or out.strip()}")
+    return out
+
+
+def bench(load: str, server: servers.Running, *options: object, pinned: bool) -> dict[str, Any]:
+    """One run of `nexo bench` against a server."""
+    command = [*servers.NEXO, "bench", load, "--json", "--protocol", server.name, "--port", str(server.port)]
+    found: dict[str, Any] = json.loads(child([*command, *map(str, options)], pinned=pinned))
+    return found
+
+
+def shorten(value: float) -> str:
+    """A number for the progress line."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.2f}{letter}"
+    return f"{value:.1f}"
+
+
+def tell(plan: Plan, row: Row) -> Row:
+    """Print a finished row."""
+    shown = "  ".join(f"{name} {shorten(statistics.median(v))}" for name, v in row.values.items() if v)
+    ratios = row.ratios()
+    if ratios:
+        shown += f"  ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+    met = row.met()
+    verdict = "" if met is None else "  met" if met else "  NOT MET"
+    plan.say(f"{row.title}: {shown}{verdict}")
+    return row
+
+
+def store(plan: Plan) -> Iterator[Row]:
+    """SET and GET over 50 connections, then latency at a load that both can carry."""
+    present, missing = split([OURS, "redis", "memcached"])
+    with ExitStack() as stack:
+        up = {name: stack.enter_context(servers.running(name, pinned=True)) for name in present}
+        for server in up.values():
+            bench("store", server, "--fill-only", "--size", VALUE_BYTES, pinned=True)
+        common = ("--no-fill", "--connections", CONNECTIONS, "--size", VALUE_BYTES, "--seconds", plan.seconds)
+        redis_max = 0.0
+        for pipeline, target in ((1, 1.0), (16, 1.0), (100, 1.3)):
+            for op in ("set", "get"):
+                values: dict[str, list[float]] = {name: [] for name in present}
+                latency: dict[str, list[float]] = {name: [] for name in present}
+                for turn in range(plan.turns):
+                    for name in plan.order(present, turn):
+                        done = bench(
+                            "store", up[name], *common, "--pipeline", pipeline, "--op", op, pinned=True
+                        )
+                        values[name].append(done["requests_per_second"])
+                        latency[name].append(done["latency_us"]["p99"])
+                row = Row(
+                    "store",
+                    f"{op.upper()}, pipeline {pipeline}",
+                    "requests/s",
+                    values,
+                    ["redis"],
+                    ratio_min=target,
+                    missing=missing,
+                    extra={"op": op, "pipeline": pipeline, "p99_us": latency},
+                )
+                if op == "get" and pipeline == 1:
+                    redis_max = row.median("redis") or row.median(OURS) or 0.0
+                yield tell(plan, row)
+        rate = round(redis_max / 2, -3) or 10_000
+        yield from at_rate(plan, up, missing, common, rate)
+
+
+def at_rate(
+    plan: Plan, up: dict[str, servers.Running], missing: list[str], common: tuple[object, ...], rate: float
+) -> Iterator[Row]:
+    """p50, p99 and p99.9 at the same number of requests a second for everyone."""
+    for op in ("set", "get"):
+        values: dict[str, dict[str, list[float]]] = {
+            p: {name: [] for name in up} for p in ("p50", "p99", "p99.9")
+        }
+        for turn in range(plan.turns):
+            for name in plan.order(list(up), turn):
+                done = bench("store", up[name], *common, "--op", op, "--rate", rate, pinned=True)
+                for percentile, found in values.items():
+                    found[name].append(done["latency_us"][percentile])
+        for percentile, found in values.items():
+            yield tell(
+                plan,
+                Row(
+                    "latency",
+                    f"{op.upper()} {percentile} at {rate:,.0f}/s",
+                    "µs",
+                    found,
+                    ["redis"],
+                    better="lower",
+                    ratio_max=1.0 if percentile == "p99" else None,
+                    missing=missing,
+                    extra={"op": op, "percentile": percentile, "rate": rate},
+                ),
+            )
+
+
+def fanout(plan: Plan) -> Iterator[Row]:
+    """One publisher, 1 to 1,000 subscribers; server, publisher and subscribers share the cores."""
+    present, missing = split([OURS, "nats", "redis"])
+    with ExitStack() as stack:
+        up = {name: stack.enter_context(servers.running(name, pinned=False)) for name in present}
+        for subscribers, target, against in (
+            (1, 0.9, ["nats"]),
+            (100, 4.0, ["nats", "redis"]),
+            (1000, 4.0, ["nats", "redis"]),
+        ):
+            values: dict[str, list[float]] = {name: [] for name in present}
+            options = ("--subscribers", subscribers, "--size", MESSAGE_BYTES, "--seconds", plan.seconds)
+            for turn in range(plan.turns):
+                for name in plan.order(present, turn):
+                    done = bench("pubsub", up[name], *options, pinned=False)
+                    values[name].append(done["delivered_per_second"])
+            plural = "subscriber" if subscribers == 1 else "subscribers"
+            yield tell(
+                plan,
+                Row(
+                    "fanout",
+                    f"{subscribers:,} {plural}",
+                    "deliveries/s",
+                    values,
+                    against,
+                    ratio_min=target,
+                    missing=missing,
+                    extra={"subscribers": subscribers},
+                ),
+            )
+        yield from delay(plan, up, missing)
+
+
+def delay(plan: Plan, up: dict[str, servers.Running], missing: list[str]) -> Iterator[Row]:
+    """From one publication until the last of 100 subscribers has the message, one at a time."""
+    options = ("--subscribers", 100, "--size", MESSAGE_BYTES, "--seconds", plan.seconds, "--latency")
+    values: dict[str, dict[str, list[float]]] = {p: {name: [] for name in up} for p in ("p50", "p99")}
+    for turn in range(plan.turns):
+        for name in plan.order(list(up), turn):
+            done = bench("pubsub", up[name], *options, pinned=False)
+            for percentile, found in values.items():
+                found[name].append(done["latency_us"][percentile])
+    for percentile, found in values.items():
+        title = f"{percentile} until the last of 100 has it"
+        yield tell(plan, Row("delay", title, "µs", found, ["nats", "redis"], better="lower", missing=missing))
+
+
+def routes(plan: Plan) -> Iterator[Row]:
+    """One publish against a growing number of subscriptions of which one matches."""
+    present, missing = split([OURS, "nats"])
+    counts = (10, 1_000, 100_000)
+    values: dict[int, dict[str, list[float]]] = {count: {name: [] for name in present} for count in counts}
+    with ExitStack() as stack:
+        up = {name: stack.enter_context(servers.running(name, pinned=False)) for name in present}
+        for turn in range(plan.turns):
+            for name in plan.order(present, turn):
+                for count in counts[turn % 3 :] + counts[: turn % 3]:
+                    options = ("--others", count - 1, "--topics", 1024, "--seconds", plan.seconds)
+                    done = bench("pubsub", up[name], *options, "--size", MESSAGE_BYTES, pinned=False)
+                    values[count][name].append(done["published_per_second"])
+    for count in counts:
+        yield tell(
+            plan,
+            Row(
+                "routes",
+                f"{count:,} subscriptions",
+                "publications/s",
+                values[count],
+                missing=missing,
+                extra={"subscriptions": count},
+            ),
+        )
+    flat = Row(
+        "flat",
+        "rate at 100,000 subscriptions against the rate at 10",
+        "publications/s",
+        {OURS: values[counts[-1]][OURS], "nexo at 10": values[counts[0]][OURS]},
+        ["nexo at 10"],
+        ratio_min=FLAT,
+    )
+    yield tell(plan, flat)
+
+
+def inprocess(plan: Plan) -> Iterator[Row]:
+    """Store.set beside a bare dict, a million distinct keys, inserted and overwritten."""
+    out = child([sys.executable, str(HERE / "inprocess.py"), str(plan.turns)], pinned=True)
+    found: dict[str, list[float]] = json.loads(out)
+    for key, title in (("insert", "a million new keys"), ("over", "the same keys again")):
+        values = {OURS: found[f"store_{key}"], "dict": found[f"dict_{key}"]}
+        yield tell(
+            plan,
+            Row("inprocess", title, "sets/s", values, ["dict"], ratio_min=round(1 / 3, 3), value_min=4.6e6),
+        )
+
+
+def memory(plan: Plan) -> Iterator[Row]:
+    """What a server's resident memory grows by for a million keys, each time in a fresh process."""
+    present, missing = split([OURS, "redis", "memcached"])
+    values: dict[str, list[float]] = {name: [] for name in present}
+    # It varies by less than a percent: three turns say as much as five.
+    for turn in range(min(plan.turns, 3)):
+        for name in plan.order(present, turn):
+            with servers.running(name, pinned=True) as server:
+                bench("store", server, "--fill-only", "--keys", 1000, "--size", VALUE_BYTES, pinned=True)
+                before = server.resident_bytes()
+                bench(
+                    "store", server, "--fill-only", "--keys", MEMORY_KEYS, "--size", VALUE_BYTES, pinned=True
+                )
+                values[name].append((server.resident_bytes() - before) / MEMORY_KEYS)
+    yield tell(
+        plan,
+        Row(
+            "memory",
+            "resident bytes per key",
+            "bytes",
+            values,
+            ["redis"],
+            ratio_max=2.0,
+            better="lower",
+            missing=missing,
+        ),
+    )
+
+
+def sdk(plan: Plan) -> Iterator[Row]:
+    """Client libraries: one call at a time, and a hundred at once."""
+    present, missing = split([OURS, "redis", "nats"])
+    with ExitStack() as stack:
+        up = {name: stack.enter_context(servers.running(name, pinned=True)) for name in present}
+        for concurrency, title, target in ((1, "one at a time", None), (100, "100 at once", 1.5)):
+            values: dict[str, list[float]] = {name: [] for name in present}
+            for turn in range(plan.turns):
+                for name in plan.order(present, turn):
+                    arguments = [name, str(up[name].port), str(plan.seconds), str(concurrency)]
+                    out = child([sys.executable, str(HERE / "sdk.py"), *arguments], pinned=True)
+                    values[name].append(float(out))
+            yield tell(
+                plan,
+                Row(
+                    "sdk",
+                    title,
+                    "calls/s",
+                    values,
+                    ["redis"],
+                    ratio_min=target,
+                    missing=missing,
+                    extra={"concurrency": concurrency},
+                ),
+            )
+
+
+CASES: dict[str, Callable[[Plan], Iterator[Row]]] = {
+    "store": store,
+    "fanout": fanout,
+    "routes": routes,
+    "inprocess": inprocess,
+    "memory": memory,
+    "sdk": sdk,
+}
