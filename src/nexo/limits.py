@@ -25,7 +25,7 @@ CONNECTIONS_MAX: Final = 10_000
 # Keys and topics.
 KEY_BYTES_MAX: Final = 64 * KIB
 """A key is held in memory twice (table and prefix index reference it) and copied in each change."""
-TOPIC_BYTES_MAX: Final = 64 * KIB
+TOPIC_BYTES_MAX: Final = 64 * KIB - 1
 """MQTT's own bound on a topic name, so that every topic can cross every protocol."""
 TOPIC_LEVELS_MAX: Final = 128
 """Matching walks the levels of a topic: this bounds the work of one publish (EMQX has the same)."""

@@ -23,6 +23,8 @@ DRAIN_BYTES: Final = 256 * 1024
 RETAINED_SLICE: Final = 256
 """Retained messages encoded at a time, for the same reason."""
 
+OUTPUT_OVERFLOW: Final = f"more than output_bytes_max ({OUTPUT_BYTES_MAX} bytes) wait for this connection"
+
 
 class Output(Protocol):
     """The write side of a connection; asyncio's transports are one."""
@@ -33,6 +35,7 @@ class Output(Protocol):
     def close(self) -> None: ...
     def abort(self) -> None: ...
     def is_closing(self) -> bool: ...
+    def get_write_buffer_size(self) -> int: ...
 
 
 class Peers(Protocol):
@@ -141,7 +144,7 @@ class Session(Receiver):
             if self.outbox.overflowed:
                 self.disconnect(f"subscription {subscription.filter.decode()} did not keep up")
             elif self.outbox.bytes > OUTPUT_BYTES_MAX:
-                self.disconnect(f"more than output_bytes_max ({OUTPUT_BYTES_MAX} bytes) wait for this connection")
+                self.disconnect(OUTPUT_OVERFLOW)
 
     def send_retained(self, messages: list[Message], tag: i64) -> None:
         """Queue the retained messages of a new subscription ahead of anything published later."""

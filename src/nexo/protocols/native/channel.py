@@ -16,7 +16,7 @@ from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.connection import Connection
 from nexo.protocols.native.frames import write_head
-from nexo.protocols.session import Output, Peers, Session
+from nexo.protocols.session import OUTPUT_OVERFLOW, Output, Peers, Session
 
 
 @final
@@ -68,9 +68,16 @@ class Channel(Session):
                 self.output.write(data)
 
     def send(self, data: bytes) -> None:
-        """Write something that did not come from the command being run."""
-        if not self.closed:
-            self.output.write(data)
+        """Write something that did not come from the command being run.
+
+        A peer that lets more than OUTPUT_BYTES_MAX of it wait is disconnected.
+        """
+        if self.closed:
+            return
+        if self.full and self.output.get_write_buffer_size() + len(data) > limits.OUTPUT_BYTES_MAX:
+            self.disconnect(OUTPUT_OVERFLOW)
+            return
+        self.output.write(data)
 
     def fail(self, error: ServerError) -> None:
         if self.frames.kind == op.REQUEST:

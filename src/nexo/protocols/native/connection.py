@@ -20,6 +20,9 @@ BAD_VERSION: Final = 2
 BAD_TYPE: Final = 3
 TOO_LARGE: Final = 4
 
+SMALL_PIECE_BYTES: Final = 4096
+"""Shorter pieces of a frame are joined as they come: an object for each would outweigh its bytes."""
+
 
 @final
 class Connection:
@@ -70,7 +73,10 @@ class Connection:
             self.buffer = self.buffer[self.offset :] + data
             self.offset = 0
             return
-        self.parts.append(data)
+        if len(data) < SMALL_PIECE_BYTES and len(self.parts[-1]) < SMALL_PIECE_BYTES:
+            self.parts[-1] += data
+        else:
+            self.parts.append(data)
         self.missing -= len(data)
         if self.missing <= 0:
             self.missing = 0

@@ -131,11 +131,10 @@ class NativeSession(Channel):
             self.execute(op.MAP_GET, now)
             return
         value = self.store.get(buffer[start + 4 : incoming.end], now)
-        if incoming.kind != op.REQUEST:
-            return
         if value is None:
-            write_head(self.out, op.NULL, incoming.correlation, 0)
-        else:
+            # A key that the store holds is a valid one; only what is not found needs a look.
+            self.execute(op.MAP_GET, now)
+        elif incoming.kind == op.REQUEST:
             frames.write_value(self.out, incoming.correlation, value)
 
     def set(self, now: i64) -> None:
@@ -232,7 +231,7 @@ class NativeSession(Channel):
             self.send(frames.event(op.GOING_AWAY, 0, payload.getvalue()))
 
     def refuse(self, error: SlowConsumerError) -> None:
-        self.send(frames.error_frame(0, error))
+        self.output.write(frames.error_frame(0, error))
 
     def notify(self, subscription: Subscription) -> None:
         self.pubsub_commands.notify(subscription)

@@ -95,9 +95,10 @@ class StoreCommands:
         elif code == op.MAP_CLEAR_PREFIX:
             self.clear_prefix(payload, now)
         else:
-            # A MAP_GET that the hot path did not take: the cursor says what is wrong with it.
+            # A MAP_GET that found nothing, or that the hot path did not take: is its key one?
             payload.key()
             payload.finish()
+            self.channel.null()
 
     def set_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
