@@ -1,0 +1,103 @@
+"""The journal: where a broker says what it did, and learns how far that has got to the disk.
+
+Brokers that keep something write an *operation* here for each thing they do, in the order in which they do
+it. The operations of one turn are a batch; the log stores a batch whole or not at all. Without storage
+nothing is recorded and everything counts as settled at once: the same broker code serves both.
+
+This module knows neither the log's format nor a file. `storage.log.Log` is the journal that does.
+
+    kind                operations of
+    0x02 … 0x0F         the store's durable maps
+    0x10 … 0x1F         queues
+    0x20 … 0x2F         retained messages
+    0x30 … 0x3F         streams and their groups
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.strings import BytesWriter
+from mypy_extensions import i64, mypyc_attr
+
+from nexo.errors import InvalidArgumentError
+
+MEMORY: Final = 0
+"""Confirmed at once; lost when the process ends, unless a snapshot has caught it."""
+FLUSH: Final = 1
+"""Confirmed when the operating system has it: survives the end of the process. Synced within 100 ms."""
+FSYNC: Final = 2
+"""Confirmed when it is on disk: survives a power cut."""
+
+LEVELS: Final = ("memory", "flush", "fsync")
+
+OPERATION_HEAD_BYTES: Final = 5  # kind and length of the body
+
+
+def level_number(name: str) -> i64:
+    """The number of a level that a user named. Raises InvalidArgumentError."""
+    for number, known in enumerate(LEVELS):
+        if known == name:
+            return number
+    raise InvalidArgumentError(f"durability {name!r}: it is one of {', '.join(LEVELS)}")
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Journal:
+    """The open batch, and how far the batches before it have got.
+
+    `batch` is the number of the open batch; those up to `written` and up to `synced` have reached the
+    operating system and the disk. `level` is the strictest level asked for in the open batch. `base` is
+    the address at which the open batch's operations will lie. An *address* is a place in the log, the
+    number of a log file in the high 32 bits and an offset below: a body that is found there again need
+    not stay in memory.
+    """
+
+    def __init__(self, keeping: bool = False) -> None:
+        self.keeping = keeping
+        self.out = BytesWriter()
+        self.batch: i64 = 1
+        self.level: i64 = MEMORY
+        self.written: i64 = 0
+        self.synced: i64 = 0
+        self.base: i64 = 0
+        self._body_start: i64 = 0
+
+    def begin(self, kind: i64, level: i64) -> BytesWriter:
+        """Starts an operation; its body is written to what this returns, then `end` is called.
+
+        Only for a journal that is `keeping`.
+        """
+        out = self.out
+        out.append(kind)
+        out.write(b"\x00\x00\x00\x00")
+        self._body_start = len(out)
+        if level > self.level:
+            self.level = level
+        return out
+
+    def address(self) -> i64:
+        """The address at which the next byte of the operation being written will lie."""
+        return self.base + len(self.out)
+
+    def end(self) -> None:
+        """Completes the operation: its length is known now."""
+        out = self.out
+        start = self._body_start
+        size: i64 = len(out) - start
+        out[start - 4] = (size >> 24) & 0xFF
+        out[start - 3] = (size >> 16) & 0xFF
+        out[start - 2] = (size >> 8) & 0xFF
+        out[start - 1] = size & 0xFF
+
+    def settled(self, batch: i64, level: i64) -> bool:
+        """Whether what was recorded in a batch at a level has got as far as the level promises."""
+        if level == MEMORY or not self.keeping:
+            return True
+        if level == FLUSH:
+            return batch <= self.written
+        return batch <= self.synced
+
+    def read(self, address: i64, size: i64) -> bytes:
+        """Bytes that were recorded, from the log. Raises StorageError when they are damaged or gone."""
+        raise NotImplementedError
