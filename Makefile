@@ -23,7 +23,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build test lint format fuzz bench clean
+.PHONY: help run build test lint format generate fuzz bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -47,6 +47,9 @@ lint: $(VENV)/.installed  ## ruff and mypy --strict
 format: $(VENV)/.installed  ## Let ruff format the code and sort its imports
 	$(VENV)/bin/ruff check --select I --fix .
 	$(VENV)/bin/ruff format .
+
+generate: $(VENV)/.installed  ## Write the blocking client from the async one
+	$(PY) tools/generate_blocking.py
 
 fuzz: $(SETUP)  ## Throw random bytes at every codec for SECONDS (default 60)
 	$(PY) tests/fuzz/run.py --seconds $(SECONDS)

@@ -29,8 +29,15 @@ ARROWS: dict[str, set[str]] = {
     "nexo.protocols": {"nexo.protocols", "nexo.node", "nexo.brokers", *BASE},
     "nexo.server": {"nexo.server", "nexo.protocols", "nexo.node", "nexo.brokers", "nexo._version", *BASE},
     "nexo.client": {"nexo.client", OPCODES, "nexo._version", *BASE},
-    # The client without a socket holds the real brokers instead.
-    "nexo.client.embedded": {"nexo.client", OPCODES, "nexo.node", "nexo.brokers", "nexo._version", *BASE},
+    # The client without a socket holds a real session on real brokers instead.
+    "nexo.client.embedded": {
+        "nexo.client",
+        "nexo.protocols",
+        "nexo.node",
+        "nexo.brokers",
+        "nexo._version",
+        *BASE,
+    },
     "nexo.bench": {"nexo.bench", OPCODES, *BASE},
     "nexo.cli": {
         "nexo.cli",

@@ -1,0 +1,154 @@
+"""The client: one connection, and the brokers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from nexo.client.connection import Connection
+from nexo.client.dialing import Dialer, Reconnect, SocketDialer
+from nexo.client.events import Announcer, Event, Events
+from nexo.client.greeting import Credentials, ServerInfo
+from nexo.client.opening import Opening
+from nexo.client.pubsub import PubSub
+from nexo.client.routing import Router
+from nexo.client.store import Store
+from nexo.client.watch import Watches
+from nexo.errors import InvalidArgumentError
+from nexo.protocols.native import opcodes as op
+
+C = TypeVar("C", bound="Client")
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 7654
+DEFAULT_TIMEOUT_SECONDS: Final = 10.0
+
+
+class Client:
+    """A connection to a Nexo server, which any number of tasks may use at once. `connect` makes it.
+
+    `store` and `pubsub` are the brokers; `server` is what the server says of itself; `events` tells of
+    connections that are lost and found again.
+    """
+
+    def __init__(self, connection: Connection, announcer: Announcer) -> None:
+        router = Router(connection)
+        watches = Watches(connection)
+        connection.restorers = (router, watches)
+        self._connection = connection
+        self.events = Events(announcer)
+        self.store = Store(connection, watches)
+        self.pubsub = PubSub(connection, router)
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        name: str = "",
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        reconnect: bool | Reconnect = True,
+        on_event: Callable[[Event], Awaitable[None] | None] | None = None,
+    ) -> Opening[Client]:
+        """As `nexo.connect`."""
+        return connect(
+            host=host,
+            port=port,
+            timeout=timeout,
+            name=name,
+            user=user,
+            password=password,
+            token=token,
+            reconnect=reconnect,
+            on_event=on_event,
+        )
+
+    @property
+    def server(self) -> ServerInfo:
+        """The name, version and limits that the server gave at the latest connection."""
+        return self._connection.server
+
+    async def ping(self) -> None:
+        """Wait for an answer of the server: it is there, and has done everything sent before."""
+        await self._connection.call(op.PING, b"")
+
+    async def close(self) -> None:
+        """Let what was written leave, then end. Calls fail with ConnectionClosedError from now on.
+
+        Subscriptions and watches end. Closing twice does nothing.
+        """
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def open_client(
+    make: Callable[[Connection, Announcer], C],
+    dialer: Dialer,
+    *,
+    timeout: float,
+    name: str,
+    credentials: Credentials,
+    reconnect: Reconnect | None,
+    on_event: Callable[[Event], Awaitable[None] | None] | None,
+) -> C:
+    """A client whose first connection stands. Errors as `connect`."""
+    announcer = Announcer(on_event)
+    connection = Connection(
+        dialer, announcer, timeout=timeout, name=name, credentials=credentials, reconnect=reconnect
+    )
+    client = make(connection, announcer)
+    await connection.open()
+    return client
+
+
+def connect(
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    timeout: float = DEFAULT_TIMEOUT_SECONDS,
+    name: str = "",
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    reconnect: bool | Reconnect = True,
+    on_event: Callable[[Event], Awaitable[None] | None] | None = None,
+) -> Opening[Client]:
+    """A client of the server at `host` and `port`: `await` it, or `async with` it.
+
+    `timeout`, in seconds, bounds the first connection and each call. A lost connection is sought again
+    for ever; a Reconnect says how, False not to. With False the first attempt to connect must succeed,
+    else attempts are made until the timeout. `name` is what the server's log calls the client. `user` and
+    `password`, or `token`, say who it is. `on_event` is called with Connected, Disconnected, Reconnected.
+
+    NotConnectedError when there is no connection in time, NotAuthorizedError for wrong credentials,
+    InvalidArgumentError for a timeout that is none.
+    """
+    credentials = Credentials(user, password, token)
+    policy = reconnect if isinstance(reconnect, Reconnect) else Reconnect() if reconnect else None
+    if not timeout > 0:
+        raise InvalidArgumentError(f"a timeout of {timeout} s")
+
+    async def open() -> Client:
+        return await open_client(
+            Client,
+            SocketDialer(host, port),
+            timeout=timeout,
+            name=name,
+            credentials=credentials,
+            reconnect=policy,
+            on_event=on_event,
+        )
+
+    return Opening(open)

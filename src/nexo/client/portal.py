@@ -1,0 +1,120 @@
+"""From plain code to the event loop and back: what the generated blocking client runs on.
+
+Owns the one background thread with the loop, shared by all blocking clients of a process, and the threads
+that callbacks run in. Knows nothing of clients: coroutines in, results out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from nexo.errors import NexoError
+
+T = TypeVar("T")
+
+CALLBACK_THREADS_MAX: Final = 8
+"""Callbacks of blocking clients that run at once: each subscription has at most one under way."""
+
+
+class Portal:
+    """An event loop in a thread of its own. Its methods may be called from any other thread."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._callbacks = ThreadPoolExecutor(CALLBACK_THREADS_MAX, thread_name_prefix="nexo-callback")
+        # A daemon: a program that forgets to close its client can end all the same.
+        self._thread = threading.Thread(target=self._run, name="nexo-blocking", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def call(self, make: Callable[[], Awaitable[T]]) -> T:
+        """Await in the loop what `make` returns there, and wait for it: its result, or its exception.
+
+        Whatever interrupts the wait, Ctrl-C above all, cancels it. NexoError in a process that was forked
+        from the one with the client, and in the loop's own thread, which would wait for itself.
+        """
+        self._check()
+        done: Future[T] = asyncio.run_coroutine_threadsafe(_awaited(make), self._loop)
+        finished = False
+        try:
+            result = done.result()
+            finished = True
+        finally:
+            if not finished:
+                done.cancel()
+        return result
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """A plain iterator over an async one."""
+        while True:
+            try:
+                item = self.call(lambda: anext(items))
+            except StopAsyncIteration:
+                return
+            yield item
+
+    def next(self, items: AsyncIterator[T]) -> T:
+        """The next item of an async iterator. StopIteration at its end."""
+        try:
+            return self.call(lambda: anext(items))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def callback(
+        self, function: Callable[[Any], Any] | None, wrap: Callable[[Portal, Any], Any] | None = None
+    ) -> Callable[[Any], Awaitable[None]] | None:
+        """A plain function as the async client wants it: it runs in a thread, and may make calls."""
+        if function is None:
+            return None
+
+        async def called(item: Any) -> None:
+            argument = item if wrap is None else wrap(self, item)
+            await self._loop.run_in_executor(self._callbacks, function, argument)
+
+        return called
+
+    def _check(self) -> None:
+        if os.getpid() != self.pid:
+            raise NexoError(
+                f"this blocking client belongs to process {self.pid}; after a fork, connect again in the child"
+            )
+        if threading.current_thread() is self._thread:
+            raise NexoError("a blocking call inside the client's own event loop would wait for itself")
+
+
+async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
+    return await make()
+
+
+_portal: Portal | None = None
+_making: threading.Lock = threading.Lock()
+
+
+def portal() -> Portal:
+    """The portal of this process; made at the first call, and anew in a forked child."""
+    global _portal, _making
+    if _portal is not None and _portal.pid == os.getpid():
+        return _portal
+    with _making:
+        if _portal is None or _portal.pid != os.getpid():
+            _portal = Portal()
+        return _portal
+
+
+def _after_fork() -> None:
+    # The lock may have been held by a thread that does not exist in the child.
+    global _making
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
