@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+
 from results import Row, Run
 
 matplotlib.use("Agg")

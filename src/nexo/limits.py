@@ -63,5 +63,7 @@ CHANGES_MAX: Final = 65_536
 """Changes that the store's change log holds for watches to resume from."""
 CHANGES_BYTES_MAX: Final = 64 * MIB
 """The same in bytes: the log pins the values it holds."""
+JOURNAL_PENDING_BYTES_MAX: Final = 64 * MIB
+"""What may wait for the disk before commands are no longer read: then TCP slows those who send."""
 SHUTDOWN_SECONDS_MAX: Final = 10.0
 """How long a stopping server waits for clients to read what was written to them."""

@@ -1,19 +1,23 @@
-"""One broker node: the brokers, their clock and the turn that they share.
+"""One broker node: the brokers, their journal, their clock and the turn that they share.
 
 A node does no I/O and reads no clock. Whoever drives it (the server's loop, an embedded client, a
-simulation) calls `turn_opened` work at the right time: see Driver. Everything that a turn's
-commands did is handed out once, when the turn ends.
+simulation) calls it at the right time: see Driver. Everything that a turn's commands did is handed
+out once, when the turn ends, and what they recorded becomes one batch of the journal. Replies that
+promise durability wait here until their batch has got as far as they promise.
 """
 
 from __future__ import annotations
 
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64, mypyc_attr, trait
 
+from nexo.brokers.journal import FLUSH, FSYNC, Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.requests import Requests
 from nexo.brokers.store import Store
+from nexo.errors import StorageError
+from nexo.limits import JOURNAL_PENDING_BYTES_MAX
 
 EXPIRE_BUDGET: Final = 2_000
 """Keys or retained messages removed in one go: about a millisecond, so that a million that are due
@@ -44,18 +48,57 @@ class Job:
         raise NotImplementedError
 
 
+@trait
+class Confirmations:
+    """A connection whose replies wait for the journal."""
+
+    def confirmed(self, replies: bytes) -> None:
+        """What these replies promise has been reached: send them."""
+        raise NotImplementedError
+
+    def refused(self, replies: bytes, error: StorageError) -> None:
+        """It will not be reached: each of these replies must become an error."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """The journal takes more again: go on with the input that was left unread."""
+        raise NotImplementedError
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Held:
+    """Replies of one connection that wait for a batch."""
+
+    __slots__ = ("batch", "owner", "replies")
+
+    def __init__(self, owner: Confirmations, batch: i64, replies: bytes) -> None:
+        self.owner = owner
+        self.batch = batch
+        self.replies = replies
+
+
 @final
 class Node:
-    """The brokers behind every protocol. One writer: call it from one thread."""
+    """The brokers behind every protocol. One writer: call it from one thread.
 
-    def __init__(self, driver: Driver, store: Store, pubsub: PubSub) -> None:
+    `congested` says that the disk does not keep up: whoever runs commands then stops and registers
+    with `wait_for_journal`.
+    """
+
+    def __init__(self, driver: Driver, store: Store, pubsub: PubSub, journal: Journal) -> None:
         self.driver = driver
         self.store = store
         self.pubsub = pubsub
+        self.journal = journal
         self.requests = Requests()
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
         self.turn_open = False
+        self.congested = False
+        self._held_flush: list[_Held] = []
+        self._held_fsync: list[_Held] = []
+        self._waiting: list[Confirmations] = []
 
     def begin(self) -> i64:
         """Called before commands are run: opens the turn and returns the time in it."""
@@ -82,7 +125,55 @@ class Node:
             # What the jobs finished may have published and changed.
             self.pubsub.flush()
             self.store.flush_watches()
+        self.journal.close_batch()
+        if self.journal.pending_bytes > JOURNAL_PENDING_BYTES_MAX:
+            self.congested = True
         return more or len(self.jobs) > 0
+
+    # The journal.
+
+    def hold(self, owner: Confirmations, level: i64, replies: bytes) -> None:
+        """Keep replies to this turn's commands until their batch is settled at a level."""
+        held = _Held(owner, self.journal.batch, replies)
+        if level == FLUSH:
+            self._held_flush.append(held)
+        else:
+            self._held_fsync.append(held)
+
+    def wait_for_journal(self, owner: Confirmations) -> None:
+        """Have `owner.resume` called when the node is not congested any more."""
+        self._waiting.append(owner)
+
+    def settled(self) -> None:
+        """The journal has got further: release the replies that waited for that."""
+        self.begin()
+        self._held_flush = self._release(self._held_flush, FLUSH)
+        self._held_fsync = self._release(self._held_fsync, FSYNC)
+        if self.congested and self.journal.pending_bytes <= JOURNAL_PENDING_BYTES_MAX // 2:
+            self.congested = False
+            waiting, self._waiting = self._waiting, []
+            for owner in waiting:
+                owner.resume()
+
+    def _release(self, held: list[_Held], level: i64) -> list[_Held]:
+        """Send what is settled at this level; what is left, in its order."""
+        count: i64 = 0
+        for one in held:
+            if not self.journal.settled(one.batch, level):
+                break
+            count += 1
+            one.owner.confirmed(one.replies)
+        return held[count:] if count > 0 else held
+
+    def withdraw(self, first_batch: i64, error: StorageError) -> None:
+        """Batches from this one on could not be stored: what waited for them is refused."""
+        self.begin()
+        for held in (self._held_flush, self._held_fsync):
+            for one in held:
+                if one.batch >= first_batch:
+                    one.owner.refused(one.replies, error)
+        self._held_flush = [one for one in self._held_flush if one.batch < first_batch]
+        self._held_fsync = [one for one in self._held_fsync if one.batch < first_batch]
 
     def advance(self) -> i64:
         """Do what is due by now; returns the time of the next deadline (0 = there is none)."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.cli.processes import run
 
 from nexo.cli import exits, main
 from nexo.cli.group import COMMANDS, nexo
+from tests.cli.processes import run
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from tests.cli.processes import Broker, environment
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "packages.py"

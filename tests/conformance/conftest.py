@@ -22,7 +22,9 @@ def interpreter() -> str:
     """The Python that has nexo-client: an environment of its own, as its import name is `nexo` too."""
     found = os.environ.get("NEXO_CLIENT_PYTHON") or str(ROOT / ".venv-client" / "bin" / "python")
     if not Path(found).exists():
-        pytest.fail(f"no {found}: `make test` sets it up, or name one that has nexo-client in NEXO_CLIENT_PYTHON")
+        pytest.fail(
+            f"no {found}: `make test` sets it up, or name one that has nexo-client in NEXO_CLIENT_PYTHON"
+        )
     return found
 
 

@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -173,10 +174,8 @@ def test_an_oversized_frame_is_told_although_it_is_being_sent(server: Serving) -
     """The sender is in the middle of 20 MiB when it is refused: it can still read why."""
     with Wire(server.port) as wire:
         assert wire.call(0x40).code == DATA
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):
             wire.send(b"\x09\x01\x02" + u32(9) + u32(20 * MIB) + bytes(20 * MIB))
-        except (BrokenPipeError, ConnectionResetError):
-            pass
         answer = wire.frame()
         assert answer.correlation == 9
         code, message = answer.error
@@ -216,7 +215,19 @@ def test_torn_frames(server: Serving) -> None:
         (b"\n", b"0x0a"),
         (b"\xff" * 5000, b"0xff"),
     ],
-    ids=["ssh", "http", "http-put", "resp-inline", "resp", "mqtt", "tls", "old-version", "nul", "newline", "noise"],
+    ids=[
+        "ssh",
+        "http",
+        "http-put",
+        "resp-inline",
+        "resp",
+        "mqtt",
+        "tls",
+        "old-version",
+        "nul",
+        "newline",
+        "noise",
+    ],
 )
 def test_unknown_greetings(server: Serving, greeting: bytes, expected: bytes) -> None:
     """A short refusal, in the peer's own language where it has one, and the end."""

@@ -11,7 +11,22 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vectors.serving import Serving, eventually
-from tests.vectors.wire import DATA, ERR, EVENT, OK, PUSH, RESPONSE, Frame, Wire, b, publish, request, string, u32, u64
+from tests.vectors.wire import (
+    DATA,
+    ERR,
+    EVENT,
+    OK,
+    PUSH,
+    RESPONSE,
+    Frame,
+    Wire,
+    b,
+    publish,
+    request,
+    string,
+    u32,
+    u64,
+)
 
 MIB = 1024 * 1024
 DROPPED = 0x26
@@ -29,7 +44,13 @@ def server() -> Iterator[Serving]:
 
 
 def slow_subscriber(
-    server: Serving, topic_filter: str, policy: int, messages: int, size: int = 64 * MIB, *, hello: bool = True
+    server: Serving,
+    topic_filter: str,
+    policy: int,
+    messages: int,
+    size: int = 64 * MIB,
+    *,
+    hello: bool = True,
 ) -> Wire:
     """One who subscribes and then reads nothing."""
     wire = Wire(server.port, receive_buffer=SMALL_BUFFER)
@@ -46,7 +67,9 @@ def flood(server: Serving, topic: str, count: int, size: int, topics: int = 1) -
         for start in range(0, count, 100):
             wire.send(
                 b"".join(
-                    publish(f"{topic}/{index % topics}", index.to_bytes(4, "big") + bytes(size - 4), silent=True)
+                    publish(
+                        f"{topic}/{index % topics}", index.to_bytes(4, "big") + bytes(size - 4), silent=True
+                    )
                     for index in range(start, min(start + 100, count))
                 )
             )
@@ -104,7 +127,11 @@ def test_drops_are_counted_and_told(server: Serving, policy: int) -> None:
         assert told[-1][1] == COUNT - len(got), "every message came or is counted"
         assert sum(last for last, _ in told) == told[-1][1]
         # What came: all up to where the connection was full, and 50 of the rest.
-        gap = next(index for index, number in enumerate(got) if number != index) if policy == DROP_OLDEST else len(got)
+        gap = (
+            next(index for index, number in enumerate(got) if number != index)
+            if policy == DROP_OLDEST
+            else len(got)
+        )
         if policy == DROP_OLDEST:
             assert got[gap:] == list(range(COUNT - 50, COUNT)), "the newest were kept"
         else:
@@ -155,12 +182,14 @@ def test_disconnect_of_one_who_never_reads(server: Serving) -> None:
         time.sleep(1.2)
         wire.socket.settimeout(5)
         total = 0
-        with pytest.raises(ConnectionResetError):
-            while True:
+        reset = False
+        while not reset:
+            try:
                 data = wire.socket.recv(1 << 16)
-                total += len(data)
-                if not data:
-                    raise ConnectionResetError
+            except ConnectionResetError:
+                data = b""
+            total += len(data)
+            reset = not data
         assert total < COUNT * SIZE
 
 
@@ -253,7 +282,10 @@ def test_a_fast_sender_is_slowed_by_tcp(server: Serving) -> None:
 
 def test_a_watcher_that_does_not_read(server: Serving) -> None:
     """Changes wait, within bounds; a watcher past them is disconnected with the reason."""
-    with Wire(server.port, receive_buffer=SMALL_BUFFER, timeout=30) as watcher, Wire(server.port, timeout=30) as writer:
+    with (
+        Wire(server.port, receive_buffer=SMALL_BUFFER, timeout=30) as watcher,
+        Wire(server.port, timeout=30) as writer,
+    ):
         watcher.hello()
         assert watcher.call(0x0E, "s'watched' 01").code == DATA
         before = peak = server.memory_bytes()
@@ -276,7 +308,10 @@ def test_a_watcher_that_does_not_read(server: Serving) -> None:
 
 def test_replies_that_nobody_reads(server: Serving) -> None:
     """A requester that asks much and reads nothing is disconnected before it fills the memory."""
-    with Wire(server.port, receive_buffer=SMALL_BUFFER, timeout=30) as asking, Wire(server.port, timeout=30) as answering:
+    with (
+        Wire(server.port, receive_buffer=SMALL_BUFFER, timeout=30) as asking,
+        Wire(server.port, timeout=30) as answering,
+    ):
         answering.hello()
         answering.subscribe("ask")
         count = 300

@@ -80,13 +80,16 @@ def guided(name: str, target: Target, seconds: float) -> None:
     FAILURES.mkdir(exist_ok=True)
     atheris.instrument_all()
     atheris.Setup(
-        [sys.argv[0], f"-max_total_time={seconds:.0f}", f"-artifact_prefix={FAILURES}/{name}-", str(folder)], target
+        [sys.argv[0], f"-max_total_time={seconds:.0f}", f"-artifact_prefix={FAILURES}/{name}-", str(folder)],
+        target,
     )
     atheris.Fuzz()
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--target", choices=sorted(TARGETS), help="only this one")

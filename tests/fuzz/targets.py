@@ -186,7 +186,19 @@ def corpus() -> list[bytes]:
 
 
 INTERESTING = [0, 1, 2, 9, 0x7F, 0x80, 0xFF]
-LENGTHS = [0, 1, 0xFF, 0x7FFF, 0xFFFF, 0x10000, FRAME_BYTES_MAX, FRAME_BYTES_MAX + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+LENGTHS = [
+    0,
+    1,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x10000,
+    FRAME_BYTES_MAX,
+    FRAME_BYTES_MAX + 1,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+]
 
 
 def mutate(seeds: list[bytes], rng: random.Random) -> bytes:
@@ -208,7 +220,9 @@ def mutate(seeds: list[bytes], rng: random.Random) -> bytes:
         elif action == 5:
             _damage_inside(data, rng)
         elif action == 6:
-            data[place : place + 8] = struct.pack(">q", rng.choice((-(2**63), -1, 0, 1, 2**53, 2**53 + 1, 2**63 - 1)))
+            data[place : place + 8] = struct.pack(
+                ">q", rng.choice((-(2**63), -1, 0, 1, 2**53, 2**53 + 1, 2**63 - 1))
+            )
         else:
             del data[place:]
     return bytes(data)

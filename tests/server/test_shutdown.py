@@ -24,7 +24,11 @@ def test_idle_server_exits_at_once() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_clients_are_told(number: signal.Signals) -> None:
-    with Serving("--shutdown-seconds", "2") as server, Wire(server.port) as greeted, Wire(server.port) as plain:
+    with (
+        Serving("--shutdown-seconds", "2") as server,
+        Wire(server.port) as greeted,
+        Wire(server.port) as plain,
+    ):
         greeted.hello()
         assert plain.call(0x40).code == DATA
         server.process.send_signal(number)

@@ -2,7 +2,8 @@
 
 Each vector runs on a connection of its own to a server whose store was just cleared: `hello` and
 `setup` first, then `send`, then `replies` must come and nothing else: responses in this order, pushes
-and events in this order, though the two may mix. `closes`: the server then ends the connection. Layouts and rules: docs/protocol.md. Notation: wire.py.
+and events in this order, though the two may mix. `closes`: the server then ends the
+connection. Layouts and rules: docs/protocol.md. Notation: wire.py.
 """
 
 from __future__ import annotations
@@ -123,7 +124,6 @@ def number(key: str, value: int, correlation: int = 1) -> bytes:
     return put(key, f"03 i{value}", correlation)
 
 
-
 # ------------------------------------------------------------------------------------------------
 # Whole frames, header included, as a packet dump would show them.
 
@@ -204,7 +204,11 @@ vector(
 )
 for _kind in (0x00, 0x02, 0x03, 0x05, 0x06, 0xFF):
     vector(
-        f"frame type 0x{_kind:02x}", frame(_kind, PING, ID), err(PROTOCOL_ERROR, "type"), setup=(_PING,), closes=True
+        f"frame type 0x{_kind:02x}",
+        frame(_kind, PING, ID),
+        err(PROTOCOL_ERROR, "type"),
+        setup=(_PING,),
+        closes=True,
     )
 for _length in (10 * 1024 * 1024 + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
     vector(
@@ -226,11 +230,21 @@ for _type, _value in (
     ("empty STRING", "01"),
     ("empty JSON", "02"),
 ):
-    vector(f"MAP_SET and MAP_GET of {_type}", req(SET, f"s'k' 00 {_value}") + req(GET, "s'k'"), ok(), data(_value))
+    vector(
+        f"MAP_SET and MAP_GET of {_type}",
+        req(SET, f"s'k' 00 {_value}") + req(GET, "s'k'"),
+        ok(),
+        data(_value),
+    )
 vector("MAP_GET of a key of 65,536 bytes", req(GET, string(b"k" * 65_536)), null())
 vector("MAP_GET of a UTF-8 key", req(GET, "s'schlüssel'"), data("00 'v'"), setup=(put("schlüssel"),))
 bad("MAP_GET of a key of 65,537 bytes", req(GET, string(b"k" * 65_537)), "key_bytes_max", LIMIT_EXCEEDED)
-bad("MAP_SET of a key of 65,537 bytes", req(SET, string(b"k" * 65_537) + b"\0\0"), "key_bytes_max", LIMIT_EXCEEDED)
+bad(
+    "MAP_SET of a key of 65,537 bytes",
+    req(SET, string(b"k" * 65_537) + b"\0\0"),
+    "key_bytes_max",
+    LIMIT_EXCEEDED,
+)
 for _opcode, _rest in (
     (SET, "00 00 'v'"),
     (GET, ""),
@@ -313,7 +327,10 @@ vector(
 vector("MAP_SET only if present: applied", req(SET, "s'k' 04 00 'v'"), data("01 ?8"), setup=(put("k"),))
 vector("MAP_SET that returns no old value", req(SET, "s'k' 10 00 'v'"), data("01 ?8"))
 vector(
-    "MAP_SET that returns the old value", req(SET, "s'k' 10 00 'w'"), data("01 ?8 01 'old'"), setup=(put("k", "01 'old'"),)
+    "MAP_SET that returns the old value",
+    req(SET, "s'k' 10 00 'w'"),
+    data("01 ?8 01 'old'"),
+    setup=(put("k", "01 'old'"),),
 )
 vector(
     "MAP_SET only if absent that returns what is there",
@@ -322,19 +339,32 @@ vector(
     setup=(put("k", "01 'old'"),),
 )
 vector("MAP_SET at version 0 of a missing key", req(SET, "s'k' 20 i0 00 'v'"), data("01 ?8"))
-vector("MAP_SET at version 0 of a key that is there", req(SET, "s'k' 20 i0 00 'v'"), data("00 ?8"), setup=(put("k"),))
-vector("MAP_SET at another version", req(SET, "s'k' 20 i4611686018427387904 00 'v'"), data("00 ?8"), setup=(put("k"),))
-vector("MAP_SET at a version of a missing key", req(SET, "s'k' 20 i7 00 'v'"), data("00 i0"))
 vector(
-    "MAP_SET at a version with a TTL", req(SET, "s'k' 61 000000000000ea60 i0 00 'v'"), data("01 ?8")
+    "MAP_SET at version 0 of a key that is there",
+    req(SET, "s'k' 20 i0 00 'v'"),
+    data("00 ?8"),
+    setup=(put("k"),),
 )
+vector(
+    "MAP_SET at another version",
+    req(SET, "s'k' 20 i4611686018427387904 00 'v'"),
+    data("00 ?8"),
+    setup=(put("k"),),
+)
+vector("MAP_SET at a version of a missing key", req(SET, "s'k' 20 i7 00 'v'"), data("00 i0"))
+vector("MAP_SET at a version with a TTL", req(SET, "s'k' 61 000000000000ea60 i0 00 'v'"), data("01 ?8"))
 
 vector("MAP_DEL", req(DEL, "s'k'") + req(GET, "s'k'"), ok(), null(), setup=(put("k"),))
 vector("MAP_DEL of a missing key", req(DEL, "s'k'"), ok())
 
 vector("MAP_INCR from 0", req(INCR, "s'n' i5"), data("03 i5"))
 vector("MAP_INCR below 0", req(INCR, "s'n' i-10"), data("03 i-3"), setup=(number("n", 7),))
-vector("MAP_INCR to the upper end", req(INCR, "s'n' i1"), data("03 i9223372036854775807"), setup=(number("n", 2**63 - 2),))
+vector(
+    "MAP_INCR to the upper end",
+    req(INCR, "s'n' i1"),
+    data("03 i9223372036854775807"),
+    setup=(number("n", 2**63 - 2),),
+)
 for _start, _delta in ((2**63 - 1, 1), (-(2**63), -1), (2**62, 2**62), (-(2**62) - 1, -(2**62))):
     vector(
         f"MAP_INCR of {_start} by {_delta}",
@@ -373,7 +403,9 @@ vector("MAP_CLEAR_PREFIX of all", req(CLEAR_PREFIX, "00000000"), data("03 i2"), 
 vector("MAP_GETX of a missing key", req(GETX, "s'k' 00"), null())
 vector("MAP_GETX", req(GETX, "s'k' 00"), data("?8 i0 i0 00 'v'"), setup=(put("k"),))
 vector("MAP_GETX without the value", req(GETX, "s'k' 08"), data("?8 i0 i0"), setup=(put("k"),))
-vector("MAP_GETX that sets a TTL", req(GETX, "s'k' 01 i60000"), data("?8 ?8 i60000 00 'v'"), setup=(put("k"),))
+vector(
+    "MAP_GETX that sets a TTL", req(GETX, "s'k' 01 i60000"), data("?8 ?8 i60000 00 'v'"), setup=(put("k"),)
+)
 vector(
     "MAP_GETX that sets a time",
     req(GETX, "s'k' 0a 0000100000000000"),
@@ -381,7 +413,11 @@ vector(
     setup=(put("k"),),
 )
 vector(
-    "MAP_GETX at a time that has passed", req(GETX, "s'k' 02 i1") + req(GET, "s'k'"), null(), null(), setup=(put("k"),)
+    "MAP_GETX at a time that has passed",
+    req(GETX, "s'k' 02 i1") + req(GET, "s'k'"),
+    null(),
+    null(),
+    setup=(put("k"),),
 )
 vector(
     "MAP_GETX that removes the TTL",
@@ -412,11 +448,36 @@ vector(
 )
 
 vector("MAP_INCRX from 0", req(INCRX, "s'n' 00 i5"), data("i5 i5 ?8 i0 i0"))
-vector("MAP_INCRX inside its bounds", req(INCRX, "s'n' 03 i5 i0 i10"), data("i10 i5 ?8 i0 i0"), setup=(number("n", 5),))
-vector("MAP_INCRX past the upper bound", req(INCRX, "s'n' 02 i6 i10"), data("i5 i0 ?8 i0 i0"), setup=(number("n", 5),))
-vector("MAP_INCRX past the lower bound", req(INCRX, "s'n' 01 i-6 i0"), data("i5 i0 ?8 i0 i0"), setup=(number("n", 5),))
-vector("MAP_INCRX that stops at the bound", req(INCRX, "s'n' 0a i6 i10"), data("i10 i5 ?8 i0 i0"), setup=(number("n", 5),))
-vector("MAP_INCRX down that stops at the bound", req(INCRX, "s'n' 09 i-6 i0"), data("i0 i-5 ?8 i0 i0"), setup=(number("n", 5),))
+vector(
+    "MAP_INCRX inside its bounds",
+    req(INCRX, "s'n' 03 i5 i0 i10"),
+    data("i10 i5 ?8 i0 i0"),
+    setup=(number("n", 5),),
+)
+vector(
+    "MAP_INCRX past the upper bound",
+    req(INCRX, "s'n' 02 i6 i10"),
+    data("i5 i0 ?8 i0 i0"),
+    setup=(number("n", 5),),
+)
+vector(
+    "MAP_INCRX past the lower bound",
+    req(INCRX, "s'n' 01 i-6 i0"),
+    data("i5 i0 ?8 i0 i0"),
+    setup=(number("n", 5),),
+)
+vector(
+    "MAP_INCRX that stops at the bound",
+    req(INCRX, "s'n' 0a i6 i10"),
+    data("i10 i5 ?8 i0 i0"),
+    setup=(number("n", 5),),
+)
+vector(
+    "MAP_INCRX down that stops at the bound",
+    req(INCRX, "s'n' 09 i-6 i0"),
+    data("i0 i-5 ?8 i0 i0"),
+    setup=(number("n", 5),),
+)
 vector(
     "MAP_INCRX past a bound creates nothing",
     req(INCRX, "s'n' 06 i6 i5 i60000") + req(GET, "s'n'"),
@@ -448,7 +509,12 @@ vector(
     data("00000004 00000002 00 'v' 00000000 00000009 03 i9 00000002 00 'v'"),
     setup=(put("a"), number("b", 9)),
 )
-bad("MAP_MGET of 10,001 keys", req(MGET, u32(10_001) + string("k") * 10_001), "keys_per_command_max", LIMIT_EXCEEDED)
+bad(
+    "MAP_MGET of 10,001 keys",
+    req(MGET, u32(10_001) + string("k") * 10_001),
+    "keys_per_command_max",
+    LIMIT_EXCEEDED,
+)
 bad("MAP_MGET that claims 2^32 - 1 keys", req(MGET, "ffffffff s'a'"), code=LIMIT_EXCEEDED)
 bad("MAP_MGET with fewer keys than it says", req(MGET, "00000002 s'a'"))
 bad("MAP_MGET with an empty key", req(MGET, "00000002 s'a' s''"), "empty")
@@ -505,7 +571,12 @@ vector(
 )
 vector("MAP_SCAN that counts", req(SCAN, "s'a:' 00000000 00000000 02"), data("i3"), setup=_KEYS)
 vector("MAP_SCAN of nothing", req(SCAN, "s'zz' 00000000 00000000 00"), data("00 00000000"), setup=_KEYS)
-bad("MAP_SCAN of a page of 10,001 keys", req(SCAN, "00000000 00000000 00002711 00"), "scan_keys_max", LIMIT_EXCEEDED)
+bad(
+    "MAP_SCAN of a page of 10,001 keys",
+    req(SCAN, "00000000 00000000 00002711 00"),
+    "scan_keys_max",
+    LIMIT_EXCEEDED,
+)
 
 bad("MAP_WATCH without HELLO", req(WATCH, "s'k' 00"), "HELLO")
 vector(
@@ -608,7 +679,9 @@ vector(
 )
 vector(
     "pushes keep the order of publication",
-    b"".join(req(PUB, f"s'{topic}' 00 03 i{index}") for index, topic in enumerate(("a", "b", "a", "c", "b", "a"))),
+    b"".join(
+        req(PUB, f"s'{topic}' 00 03 i{index}") for index, topic in enumerate(("a", "b", "a", "c", "b", "a"))
+    ),
     *[ok()] * 6,
     *[push(f"s'{topic}' 03 i{index}") for index, topic in enumerate(("a", "b", "a", "c", "b", "a"))],
     setup=(req(SUB, "s'a'", 1), req(SUB, "s'b'", 1), req(SUB, "s'#'", 1)),

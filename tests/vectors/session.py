@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from nexo.brokers.journal import Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.store import Store
 from nexo.node import Driver, Node
-from nexo.protocols.native.session import NativeSession, ServerInfo
+from nexo.protocols.native.channel import ServerInfo
+from nexo.protocols.native.session import NativeSession
 from tests.vectors.wire import Frame, Splitter, b, request
 
 START_MS = 1_700_000_000_000
@@ -69,7 +71,7 @@ class Alone:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX, other: Alone | None = None) -> None:
         self.driver = Hand() if other is None else other.driver
-        self.node = Node(self.driver, Store(), PubSub()) if other is None else other.node
+        self.node = Node(self.driver, Store(), PubSub(), Journal()) if other is None else other.node
         self.recorder = Recorder()
         info = ServerInfo("0", frame_bytes_max)
         self.session = NativeSession(self.node, self.recorder, self.recorder, info)  # type: ignore[arg-type]

@@ -216,7 +216,9 @@ class Wire:
             finally:
                 self.socket.settimeout(self.timeout)
             if not data:
-                assert not self.splitter.buffer, f"torn frame at the end: {bytes(self.splitter.buffer[:64])!r}"
+                assert not self.splitter.buffer, (
+                    f"torn frame at the end: {bytes(self.splitter.buffer[:64])!r}"
+                )
                 return None
             self.splitter.feed(data)
 

@@ -43,7 +43,7 @@ class Histogram:
         """The upper edge in ns of the bucket that holds this percentile; 0 when empty."""
         wanted = max(1, -int(-int(self.count) * percent // 100))
         seen = 0
-        for low, high, count in self.buckets():
+        for _, high, count in self.buckets():
             seen += count
             if seen >= wanted:
                 return min(high, int(self.maximum))

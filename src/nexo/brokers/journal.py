@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64, mypyc_attr, u8
 
 from nexo.errors import InvalidArgumentError
 
@@ -63,6 +63,14 @@ class Journal:
         self.base: i64 = 0
         self._body_start: i64 = 0
 
+    @property
+    def pending_bytes(self) -> i64:
+        """What has been recorded and is not written yet."""
+        return 0
+
+    def close_batch(self) -> None:
+        """Ends the open batch, if anything stands in it, and opens the next one."""
+
     def begin(self, kind: i64, level: i64) -> BytesWriter:
         """Starts an operation; its body is written to what this returns, then `end` is called.
 
@@ -85,10 +93,10 @@ class Journal:
         out = self.out
         start = self._body_start
         size: i64 = len(out) - start
-        out[start - 4] = (size >> 24) & 0xFF
-        out[start - 3] = (size >> 16) & 0xFF
-        out[start - 2] = (size >> 8) & 0xFF
-        out[start - 1] = size & 0xFF
+        out[start - 4] = u8((size >> 24) & 0xFF)
+        out[start - 3] = u8((size >> 16) & 0xFF)
+        out[start - 2] = u8((size >> 8) & 0xFF)
+        out[start - 1] = u8(size & 0xFF)
 
     def settled(self, batch: i64, level: i64) -> bool:
         """Whether what was recorded in a batch at a level has got as far as the level promises."""

@@ -16,7 +16,7 @@ from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
 from nexo.errors import SlowConsumerError
 from nexo.limits import OUTPUT_BYTES_MAX
-from nexo.node import Job, Node
+from nexo.node import Confirmations, Job, Node
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of what waits is encoded at a time: the next slice only when this one did not block."""
@@ -45,7 +45,7 @@ class Peers(Protocol):
     def gone(self, session: Session) -> None: ...
 
 
-class Session(Receiver):
+class Session(Receiver, Confirmations):
     """One connection of one protocol. A protocol adds `run` (its commands) and `notify` (its drops).
 
     Serves as the asyncio protocol of its transport: `data_received`, `pause_writing` and so on are
@@ -63,6 +63,7 @@ class Session(Receiver):
         self.started = False
         self.closed = False
         self.reading = True
+        self.awaits_journal = False
         # Retained messages of a subscription that is being answered; they go before anything live.
         self.retained: list[Message] = []
         self.retained_next: i64 = 0
@@ -122,8 +123,8 @@ class Session(Receiver):
     # Flow control.
 
     def held(self) -> bool:
-        """Whether commands must wait: for the peer to read, or for a job to finish."""
-        return self.blocked or self.parked or self.closed
+        """Whether commands must wait: for the peer to read, for a job to finish, or for the disk."""
+        return self.blocked or self.parked or self.closed or self.node.congested
 
     def settle(self) -> None:
         """Read from the socket exactly while commands may run."""
@@ -196,6 +197,14 @@ class Session(Receiver):
                 self.run()
                 self.running = False
             self.settle()
+            if self.node.congested and not self.awaits_journal:
+                self.awaits_journal = True
+                self.node.wait_for_journal(self)
+
+    def resume(self) -> None:
+        """The disk keeps up again."""
+        self.awaits_journal = False
+        self.go_on()
 
     def disconnect(self, reason: str) -> None:
         """End the connection of a peer that does not keep up, telling it why."""

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from nexo._version import __version__
+from nexo.brokers.journal import Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.store import Store
 from nexo.node import Node
-from nexo.protocols.native.session import ServerInfo
+from nexo.protocols.native.channel import ServerInfo
 from nexo.server.config import Config
 from nexo.server.listener import Listener
 from nexo.server.turns import LoopDriver
@@ -32,7 +33,7 @@ class Server:
         self.config = config
         self._driver = LoopDriver(asyncio.get_running_loop())
         store = Store(memory_max=config.memory_max_bytes, eviction=config.eviction)
-        self.node = Node(self._driver, store, PubSub())
+        self.node = Node(self._driver, store, PubSub(), Journal())
         self._driver.attach(self.node)
         self.listener = Listener(
             self.node,

@@ -14,9 +14,10 @@ from typing import Final, cast
 from nexo.errors import LimitExceededError, ProtocolError
 from nexo.limits import OUTPUT_HIGH_WATER_BYTES, OUTPUT_LOW_WATER_BYTES
 from nexo.node import Node
+from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.frames import error_frame
 from nexo.protocols.native.opcodes import VERSION
-from nexo.protocols.native.session import NativeSession, ServerInfo
+from nexo.protocols.native.session import NativeSession
 from nexo.protocols.session import Output, Session
 
 log: Final = logging.getLogger("nexo.listener")
@@ -29,15 +30,20 @@ def refusal(first: bytes) -> bytes:
     """A short answer, in the peer's own language where it has one, to a greeting that is not ours."""
     if first[:4] in HTTP_METHODS:
         body = f"{NATIVE_ONLY}, not HTTP\n".encode()
-        return b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (
-            len(body),
-            body,
+        return (
+            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
+            % (
+                len(body),
+                body,
+            )
         )
     if first[:1] == b"\x16":
         return b"\x15\x03\x03\x00\x02\x02\x28"  # TLS alert: fatal, handshake failure (RFC 8446, 6.2)
     if first[:1] in b"*" or first[:4].upper() in (b"PING", b"HELL", b"AUTH", b"INFO"):
         return f"-ERR {NATIVE_ONLY}, not RESP\r\n".encode()
-    kind = "not MQTT" if first[:1] == b"\x10" else f"whose first byte is 0x{VERSION:02x}, not 0x{first[0]:02x}"
+    kind = (
+        "not MQTT" if first[:1] == b"\x10" else f"whose first byte is 0x{VERSION:02x}, not 0x{first[0]:02x}"
+    )
     return f"nexo: {NATIVE_ONLY}, {kind}\r\n".encode()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from common import check, connect, fails, run, until
+
 from nexo import InvalidArgumentError, NexoClient
 
 
@@ -32,7 +33,21 @@ async def settle(client: NexoClient) -> None:
 async def values_of_every_type(client: NexoClient) -> None:
     inbox = Inbox()
     await client.pubsub.topic("types").subscribe(inbox)
-    values = [b"", b"\xff\x00", "", "grün", 0, -(2**63), 2**63 - 1, 2**64, 1.5, True, None, [], {"a": [1, {}]}]
+    values = [
+        b"",
+        b"\xff\x00",
+        "",
+        "grün",
+        0,
+        -(2**63),
+        2**63 - 1,
+        2**64,
+        1.5,
+        True,
+        None,
+        [],
+        {"a": [1, {}]},
+    ]
     for value in values:
         await client.pubsub.topic("types").publish(value)
     await until(lambda: len(inbox.got) == len(values))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from common import check, fails, run
+
 from nexo import InvalidArgumentError, NexoClient
 
 MIB = 1024 * 1024
@@ -77,7 +78,9 @@ async def set_replaces_and_delete_removes(client: NexoClient) -> None:
 @check
 async def ttl_expires(client: NexoClient) -> None:
     """Also: a set without TTL clears an earlier one, a set with TTL moves it."""
-    await asyncio.gather(*(client.store.map.set(f"ttl:{name}", name, ttl=1) for name in ("gone", "kept", "moved")))
+    await asyncio.gather(
+        *(client.store.map.set(f"ttl:{name}", name, ttl=1) for name in ("gone", "kept", "moved"))
+    )
     started = time.monotonic()
     await client.store.map.set("ttl:kept", "kept")
     await client.store.map.set("ttl:moved", "moved", ttl=60)

@@ -39,7 +39,10 @@ def check(expected: Expected, got: Frame | None) -> None:
     assert got is not None, f"the connection ended before {expected}"
     if expected.kind == RESPONSE and expected.code == ERR:
         code, message = got.error
-        assert (code, got.correlation) == (expected.error, expected.correlation or got.correlation), (expected, got)
+        assert (code, got.correlation) == (expected.error, expected.correlation or got.correlation), (
+            expected,
+            got,
+        )
         assert expected.message in message, (expected, message)
         assert message, "an error says what is wrong"
     else:
@@ -194,7 +197,9 @@ def test_changes_of_a_turn_come_together(server: Serving) -> None:
     with Wire(server.port) as wire:
         wire.hello()
         assert wire.call(0x0E, "s'turn:' 01").code == DATA
-        wire.send(b"".join(request(code, 0, b(f"s'turn:1' {rest}")) for code, rest in ((2, "00 00"), (4, ""))))
+        wire.send(
+            b"".join(request(code, 0, b(f"s'turn:1' {rest}")) for code, rest in ((2, "00 00"), (4, "")))
+        )
         assert [wire.frame().kind, wire.frame().kind] == [RESPONSE, RESPONSE]
         pattern = "00000002 01 ?8 s'turn:1' i0 00000001 00 02 ?8 s'turn:1' i0 00000000"
         assert mismatch(parts(pattern), wire.frame().payload) is None
@@ -204,6 +209,8 @@ def test_resume_a_watch(server: Serving) -> None:
     """What was changed while nobody watched is told in order; a version too long ago is TOO_OLD."""
     with Wire(server.port) as wire:
         wire.hello()
+        # The change log begins with the first watch of a server.
+        assert wire.call(0x0E, "s'elsewhere' 00").code == DATA
         start = wire.call(0x02, "s'log:0' 10 00").payload[1:9]
         wire.set("log:1", b"")
         wire.set("other", b"")

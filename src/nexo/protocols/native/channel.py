@@ -8,9 +8,10 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from nexo import limits
+from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.brokers.message import int_value
 from nexo.brokers.pubsub import Encoding
-from nexo.errors import InvalidArgumentError, ServerError
+from nexo.errors import InvalidArgumentError, ServerError, StorageError
 from nexo.node import Job, Node
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
@@ -40,11 +41,16 @@ class ServerInfo:
 class Channel(Session):
     """A native connection's frames and answers. NativeSession adds what each opcode does."""
 
-    def __init__(self, node: Node, output: Output, peers: Peers, server: ServerInfo, encoding: Encoding) -> None:
+    def __init__(
+        self, node: Node, output: Output, peers: Peers, server: ServerInfo, encoding: Encoding
+    ) -> None:
         super().__init__(node, output, peers, encoding)
         self.server = server
         self.frames = Connection(server.frame_bytes_max)
         self.out = BytesWriter()
+        # Answers that promise durability, by what they promise.
+        self.out_flush = BytesWriter()
+        self.out_fsync = BytesWriter()
         # Whether the client has said HELLO, and so understands events.
         self.greeted = False
 
@@ -60,12 +66,24 @@ class Channel(Session):
                 self.node.jobs.append(Repeat(self))
 
     def flush(self) -> None:
-        """Write the answers gathered so far in one piece."""
+        """Write the answers gathered so far in one piece; what promises durability waits at the node."""
         if len(self.out) > 0:
             data = self.out.getvalue()
             self.out = BytesWriter()
             if not self.closed:
                 self.output.write(data)
+        if len(self.out_flush) > 0:
+            self.node.hold(self, FLUSH, self.out_flush.getvalue())
+            self.out_flush = BytesWriter()
+        if len(self.out_fsync) > 0:
+            self.node.hold(self, FSYNC, self.out_fsync.getvalue())
+            self.out_fsync = BytesWriter()
+
+    def out_at(self, level: i64) -> BytesWriter:
+        """Where an answer goes that promises this level of durability."""
+        if level == MEMORY or not self.node.journal.keeping:
+            return self.out
+        return self.out_flush if level == FLUSH else self.out_fsync
 
     def send(self, data: bytes) -> None:
         """Write something that did not come from the command being run.
@@ -79,6 +97,12 @@ class Channel(Session):
             return
         self.output.write(data)
 
+    def confirmed(self, replies: bytes) -> None:
+        self.send(replies)
+
+    def refused(self, replies: bytes, error: StorageError) -> None:
+        self.send(frames.errors_instead(replies, error))
+
     def fail(self, error: ServerError) -> None:
         if self.frames.kind == op.REQUEST:
             frames.write_error(self.out, self.frames.correlation, error)
@@ -86,6 +110,18 @@ class Channel(Session):
     def ok(self) -> None:
         if self.frames.kind == op.REQUEST:
             write_head(self.out, op.OK, self.frames.correlation, 0)
+
+    def ok_at(self, level: i64) -> None:
+        """As `ok`, once what was done is durable at this level."""
+        if self.frames.kind == op.REQUEST:
+            write_head(self.out_at(level), op.OK, self.frames.correlation, 0)
+
+    def data_at(self, level: i64, payload: bytes) -> None:
+        """As `data`, once what was done is durable at this level."""
+        if self.frames.kind == op.REQUEST:
+            out = self.out_at(level)
+            write_head(out, op.DATA, self.frames.correlation, len(payload))
+            out.write(payload)
 
     def null(self) -> None:
         if self.frames.kind == op.REQUEST:

@@ -178,6 +178,16 @@ def write_error(out: BytesWriter, correlation: i32, error: ServerError) -> None:
     out.write(encoded)
 
 
+def errors_instead(responses: bytes, error: ServerError) -> bytes:
+    """The same error as the answer to each of these whole response frames."""
+    out = BytesWriter()
+    position: i64 = 0
+    while position < len(responses):
+        write_error(out, read_i32_be(responses, position + 3), error)
+        position += op.HEADER_BYTES + i64(read_i32_be(responses, position + 7))
+    return out.getvalue()
+
+
 def error_frame(correlation: i32, error: ServerError) -> bytes:
     """A whole ERR response on its own."""
     out = BytesWriter()

@@ -192,7 +192,9 @@ class PubSubCommands:
             return
         if self.pubsub.responders(topic) == 0:
             raise NoRespondersError(f"nobody answers requests on {topic.decode()}")
-        request_id = self.channel.node.requests.open(self.replies, i64(self.channel.frames.correlation), now + timeout, now)
+        request_id = self.channel.node.requests.open(
+            self.replies, i64(self.channel.frames.correlation), now + timeout, now
+        )
         self.pubsub.publish(Message(topic, value, headers, request_id))
 
     def reply(self, payload: Payload) -> None:

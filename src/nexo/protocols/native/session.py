@@ -105,7 +105,9 @@ class NativeSession(Channel):
         except ServerError as error:
             self.fail(error)
         except Exception:
-            log.exception("opcode 0x%02x of %s failed", code, self.name.decode(errors="replace") or "a client")
+            log.exception(
+                "opcode 0x%02x of %s failed", code, self.name.decode(errors="replace") or "a client"
+            )
             self.fail(InternalError("internal error; the server's log says more"))
 
     def repeat(self) -> bool:

@@ -187,9 +187,7 @@ class StoreCommands:
         expected: i64 = payload.u64("the expected version") if flags & op.DELX_VERSION else -1
         payload.finish()
         result = self.store.delete_if(key, now, expected)
-        self.put_result(
-            result.deleted, result.version, result.old if flags & op.DELX_RETURN_OLD else None
-        )
+        self.put_result(result.deleted, result.version, result.old if flags & op.DELX_RETURN_OLD else None)
 
     def incr_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
