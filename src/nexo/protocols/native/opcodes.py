@@ -108,3 +108,40 @@ DROP_OLDEST: Final = 0
 DROP_NEWEST: Final = 1
 CONFLATE: Final = 2
 DISCONNECT: Final = 3
+
+# Queue.
+QUEUE_CREATE: Final = 0x10
+QUEUE_PUSH: Final = 0x11
+QUEUE_CONSUME: Final = 0x12
+QUEUE_ACK: Final = 0x13
+QUEUE_EXISTS: Final = 0x14
+QUEUE_DELETE: Final = 0x15
+QUEUE_PEEK_DLQ: Final = 0x16
+QUEUE_MOVE_TO_QUEUE: Final = 0x17
+QUEUE_DELETE_DLQ: Final = 0x18
+QUEUE_PURGE_DLQ: Final = 0x19
+QUEUE_NACK: Final = 0x1A
+QUEUE_DESCRIBE: Final = 0x1B
+QUEUE_RECEIVE: Final = 0x1C
+QUEUE_SETTLE: Final = 0x1D
+QUEUE_PUSHX: Final = 0x1E
+QUEUE_ADMIN: Final = 0x1F
+
+CREATE_VISIBILITY: Final = 0x01
+CREATE_DELIVERIES: Final = 0x02
+CREATE_OPTIONS: Final = 0x04
+
+ITEM_PRIORITY: Final = 0x01
+ITEM_DELAY: Final = 0x02
+ITEM_DEDUP: Final = 0x04
+ITEM_GROUP: Final = 0x08
+ITEM_HEADERS: Final = 0x10
+ITEM_TTL: Final = 0x20
+
+SETTLE_ACK: Final = 0
+SETTLE_RELEASE: Final = 1
+SETTLE_FAILED: Final = 2
+SETTLE_FATAL: Final = 3
+SETTLE_EXTEND: Final = 4
+BACKOFF_DELAY: Final = (1 << 64) - 1
+"""A delay that leaves it to the queue's policy."""
