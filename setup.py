@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parent
 HOT_MODULES = [
     "src/nexo/brokers/*.py",
     "src/nexo/node.py",
+    "src/nexo/storage/batch.py",
+    "src/nexo/storage/files.py",
+    "src/nexo/storage/format.py",
+    "src/nexo/storage/log.py",
+    "src/nexo/storage/tail.py",
     "src/nexo/protocols/session.py",
     "src/nexo/protocols/native/channel.py",
     "src/nexo/protocols/native/connection.py",

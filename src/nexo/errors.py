@@ -22,7 +22,10 @@
     ├── ConnectionClosedError           the connection went away while the call was under way
     ├── RequestTimeoutError             (also TimeoutError) no answer within the client's timeout
     ├── VersionMismatchError            a compare-and-set found another version
-    └── ConfigError                     the server's configuration is not valid
+    ├── ConfigError                     the server's configuration is not valid
+    ├── DamagedError                    a file of the data directory is not as it was written; has .file and .offset
+    ├── DataLockedError                 another process uses the data directory; has .pid
+    └── NewerFormatError                a file was written by a later version; has .file and .version
 
 Codes 0x00–0x09 are those of the published protocol; a client that does not know a later code
 still gets the message. The same classes are raised by the brokers, carried over the wire by a
@@ -36,11 +39,14 @@ from typing import Any, ClassVar
 __all__ = [
     "ConfigError",
     "ConnectionClosedError",
+    "DamagedError",
+    "DataLockedError",
     "FencedError",
     "InternalError",
     "InvalidArgumentError",
     "LimitExceededError",
     "MemoryLimitError",
+    "NewerFormatError",
     "NexoError",
     "NoRespondersError",
     "NotAuthorizedError",
@@ -197,6 +203,36 @@ class VersionMismatchError(NexoError):
 
 class ConfigError(NexoError):
     """A setting is unknown, of the wrong type or out of range; the message says where it stood."""
+
+
+class DamagedError(NexoError):
+    """A file of the data directory is damaged or missing: the node does not start on it.
+
+    `file` is its path, `offset` the first byte that is not as it was written.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(f"{file} is damaged at byte {offset}: {reason}; see `nexo verify`")
+        self.file = file
+        self.offset = offset
+        self.reason = reason
+
+
+class DataLockedError(NexoError):
+    """Another process, `pid` (0: not known), has the data directory open."""
+
+    def __init__(self, folder: str, pid: int) -> None:
+        super().__init__(f"the data directory {folder} is in use by process {pid or 'unknown'}")
+        self.pid = pid
+
+
+class NewerFormatError(NexoError):
+    """A file of the data directory has a format `version` that this release does not know."""
+
+    def __init__(self, file: str, version: int) -> None:
+        super().__init__(f"{file} has format version {version}, which a later release has written")
+        self.file = file
+        self.version = version
 
 
 _BY_CODE: dict[int, type[ServerError]] = {

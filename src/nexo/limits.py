@@ -67,3 +67,18 @@ JOURNAL_PENDING_BYTES_MAX: Final = 64 * MIB
 """What may wait for the disk before commands are no longer read: then TCP slows those who send."""
 SHUTDOWN_SECONDS_MAX: Final = 10.0
 """How long a stopping server waits for clients to read what was written to them."""
+
+# The disk.
+LOG_FILE_BYTES: Final = 64 * MIB
+"""A log file that has grown to this is followed by another. It is removed as a whole, so one live message may
+hold this much; and a start reads no more than a few of them after a snapshot."""
+FLUSH_MS_MAX: Final = 100
+"""Age of the oldest write at level flush that a power cut can lose. The sync begins after half of it."""
+RESERVE_BYTES: Final = 1 * MIB
+"""Kept on disk for the acks of a full one: about 30,000 of them."""
+READ_FILES_MAX: Final = 64
+"""Log files held open for reading old bodies; the descriptors belong to connections."""
+SNAPSHOT_RECORD_BYTES: Final = 256 * KIB
+"""Operations gathered for one record of a snapshot: one write for about a thousand keys."""
+SCAN_BYTES: Final = 1 * MIB
+"""Read at a time when a log is replayed or verified."""

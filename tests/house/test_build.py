@@ -18,8 +18,16 @@ import pytest
 from nexo._pure import is_compiled
 from tests.house.sources import ROOT, SOURCE, imports, module_path, modules, tree, within
 
-HOT_ROOMS = ("nexo.brokers", "nexo.node", "nexo.protocols")
-NOT_HOT = {"nexo.protocols.native.opcodes": "constants, which the client imports without librt"}
+HOT_ROOMS = ("nexo.brokers", "nexo.node", "nexo.protocols", "nexo.storage")
+NOT_HOT = {
+    "nexo.protocols.native.opcodes": "constants, which the client imports without librt",
+    "nexo.storage.reading": "a loop over chunks of a file",
+    "nexo.storage.recovery": "runs once, at the start",
+    "nexo.storage.repair": "runs for an operator",
+    "nexo.storage.snapshot": "works on large pieces",
+    "nexo.storage.verify": "runs for an operator",
+    "nexo.storage.writer": "waits for the disk; its classes are derived from in tests",
+}
 
 
 def load_setup() -> ModuleType:

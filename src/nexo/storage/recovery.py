@@ -1,0 +1,214 @@
+"""Starting again: what a data directory holds, in the order in which it happened.
+
+Owns the decision what is a torn tail, and cuts it; what is damage, and refuses it. Knows the files of one
+directory and their order, and nothing of what the operations mean.
+
+Newest snapshot → the log files from the one that the snapshot names → the next batch number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from nexo.errors import DamagedError
+from nexo.storage.files import Files
+from nexo.storage.format import (
+    HEAD_BYTES,
+    HEADER_BYTES,
+    LOG_NAME,
+    OFFSET_BITS,
+    OPERATION_END,
+    SNAPSHOT_NAME,
+    log_name,
+    snapshot_name,
+)
+from nexo.storage.log import Start
+from nexo.storage.reading import FileReader
+from nexo.storage.snapshot import check_snapshot
+from nexo.storage.tail import damage
+
+LEFTOVER: Final = ".tmp"
+END_KIND: Final = bytes((OPERATION_END,))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A torn tail that was cut: bytes from an offset to the end of a file (0: the whole file is gone)."""
+
+    file: str
+    offset: int
+    size: int
+    reason: str
+
+
+@dataclass
+class RecoveryReport:
+    """What a start found. `clean`: the node had been stopped in order."""
+
+    clean: bool = False
+    snapshot_batch: int = 0
+    batches: int = 0
+    bytes: int = 0
+    cuts: list[Cut] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Newer snapshots that were passed over because they are damaged."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Operations of one batch. `address` is that of the first byte of `payload`; 0 in a snapshot: it has none."""
+
+    batch: int
+    payload: bytes
+    address: int
+
+
+class Recovery:
+    """Reads a data directory whose lock is held. Iterate over `replay`, then `start` says where the log goes on.
+
+    Raises DamagedError, NewerFormatError, and OSError when the disk itself refuses. Then nothing but torn
+    tails has been changed, and what was replayed is void.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.report = RecoveryReport()
+        self._files = files
+        self._start: Start | None = None
+        self._replay_from = 0
+        self._keep: list[int] = []
+        self._batch = 0
+        self._epoch = 0
+        self._tail_file = 0
+        self._tail_crc = 0
+
+    @property
+    def start(self) -> Start:
+        """Where the log goes on."""
+        assert self._start is not None, "the replay has not ended"
+        return self._start
+
+    def replay(self) -> Iterator[Replayed]:
+        """Everything that the node had recorded, oldest first."""
+        names = self._files.names()
+        for name in names:
+            if name.endswith(LEFTOVER):
+                self._files.remove(name)
+        yield from self._snapshot(names)
+        numbers = log_numbers(names)
+        for number in self._keep:
+            if number not in numbers:
+                path = self._files.path(log_name(number))
+                raise DamagedError(path, 0, "the file is missing, and the snapshot refers to it")
+        chain = [number for number in numbers if number >= self._replay_from]
+        chain = self._without_torn_header(chain)
+        for number in chain:
+            yield from self._log(number, chain)
+        last = max([0, self._replay_from - 1, *chain])
+        self._start = Start(self._batch + 1, last + 1, self._epoch + 1, self._tail_file, self._tail_crc)
+        self._tidy(numbers)
+
+    def _snapshot(self, names: list[str]) -> Iterator[Replayed]:
+        """The newest snapshot that is whole. An older one does as well, when the log since then is there."""
+        snapshots = sorted([name for name in names if SNAPSHOT_NAME.fullmatch(name)], reverse=True)
+        first_error: DamagedError | None = None
+        for name in snapshots:
+            try:
+                end = check_snapshot(self._files, name)
+            except DamagedError as error:
+                first_error = first_error or error
+                self.report.skipped.append(name)
+                continue
+            reader = FileReader(self._files, name)
+            self.report.snapshot_batch = self._batch = reader.header.first
+            self._epoch = reader.header.epoch
+            self._replay_from, self._keep = end.replay_from, end.keep_files
+            for record in reader.records():
+                if record.batch <= end.records:
+                    yield Replayed(self._batch, record.payload, 0)
+            return
+        if first_error is not None:
+            raise first_error
+
+    def _without_torn_header(self, chain: list[int]) -> list[int]:
+        """A crash while the last file was being made leaves a piece of its header, and no record."""
+        if not chain:
+            return chain
+        name = log_name(chain[-1])
+        self._files.settle(name)
+        reader = FileReader(self._files, name)
+        if reader.scanner is not None or reader.size > HEADER_BYTES:
+            return chain
+        self._files.remove(name)
+        self._files.sync_folder()
+        self.report.cuts.append(Cut(reader.path, 0, reader.size, reader.fault))
+        return chain[:-1]
+
+    def _log(self, number: int, chain: list[int]) -> Iterator[Replayed]:
+        reader = FileReader(self._files, log_name(number))
+        if reader.fault:
+            raise DamagedError(reader.path, 0, reader.fault)
+        self._check_order(reader, first=number == chain[0])
+        self.report.clean = False
+        snapshot_batch = self.report.snapshot_batch
+        for record in reader.records():
+            self.report.clean = record.payload[:1] == END_KIND
+            if record.batch > snapshot_batch and record.payload and not self.report.clean:
+                self.report.batches += 1
+                self.report.bytes += len(record.payload)
+                address = (number << OFFSET_BITS) | (record.offset + HEAD_BYTES)
+                yield Replayed(record.batch, record.payload, address)
+        if reader.fault:
+            self._cut(reader, last=number == chain[-1] and not self._had_torn_header())
+        self._batch = max(self._batch, reader.batch)
+        self._epoch = max(self._epoch, reader.header.epoch)
+        self._tail_file, self._tail_crc = number, reader.chain
+
+    def _check_order(self, reader: FileReader, first: bool) -> None:
+        """F6: a file continues the one before it, and the first one the snapshot or nothing."""
+        header = reader.header
+        reason = ""
+        if first:
+            if header.first > self._batch + 1:
+                reason = f"batches {self._batch + 1} to {header.first - 1} are missing before it"
+            elif header.previous != 0 and self._replay_from == 0:
+                reason = f"{log_name(header.previous)} is missing before it"
+        elif header.previous != self._tail_file:
+            reason = f"it continues {log_name(header.previous)}, which is missing"
+        elif header.chain != self._tail_crc or header.first <= self._batch:
+            reason = f"it does not continue {log_name(header.previous)}"
+        if reason:
+            raise DamagedError(reader.path, 0, reason)
+
+    def _had_torn_header(self) -> bool:
+        return len(self.report.cuts) > 0
+
+    def _cut(self, reader: FileReader, last: bool) -> None:
+        reason = "" if last else "the file was complete when the next one was begun"
+        if last:
+            data = self._files.read_at(reader.name, 0, reader.size)
+            reason = damage(data, reader.position, reader.header.crc, reader.batch + 1)
+        if reason:
+            raise DamagedError(reader.path, reader.position, f"{reader.fault}, and {reason}")
+        self._files.truncate(reader.name, reader.position)
+        self._files.sync_folder()
+        size = reader.size - reader.position
+        self.report.cuts.append(Cut(reader.path, reader.position, size, reader.fault))
+
+    def _tidy(self, numbers: list[int]) -> None:
+        """Remove what the snapshot has made superfluous, if a crash came before it could be removed."""
+        if self.report.skipped or not self.report.snapshot_batch:
+            return
+        old = [log_name(n) for n in numbers if n < self._replay_from and n not in self._keep]
+        newest = snapshot_name(self.report.snapshot_batch)
+        old += [name for name in self._files.names() if SNAPSHOT_NAME.fullmatch(name) and name < newest]
+        for name in old:
+            self._files.remove(name)
+        self.report.removed += old
+
+
+def log_numbers(names: list[str]) -> list[int]:
+    """The numbers of the log files among names, in order."""
+    return sorted([int(found[1]) for name in names if (found := LOG_NAME.fullmatch(name))])
