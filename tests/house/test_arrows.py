@@ -80,7 +80,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 PURE_ROOMS = ("nexo.brokers", "nexo.node", "nexo.protocols", "nexo.storage", "nexo.errors", "nexo.limits")
 SYSTEM: dict[str, set[str]] = {
     "nexo.storage.files": {"fcntl", "os", "threading"},
-    "nexo.storage.writer": {"threading"},
+    "nexo.storage.thread": {"threading"},
 }
 """Modules of pure rooms that may use some of it all the same: who calls the operating system is one module."""
 

@@ -1,16 +1,14 @@
 """The writer: batches to the file, one write and one sync for all that wait, and reports of how far it is.
 
-`Writer` is the state machine, driven a round at a time: by `ThreadedWriter` from a thread of its own, by
-tests step by step. Owns the file that is being written and the rule that nothing is confirmed after a failed
+`Writer` is the state machine, driven a round at a time: by thread.ThreadedWriter, or step by step in
+simulations. Owns the file that is being written and the rule that nothing is confirmed after a failed
 sync. Knows records as bytes; not what is in them, not the loop.
 """
 
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 
 from nexo.brokers.journal import FLUSH, FSYNC
 from nexo.limits import FLUSH_MS_MAX
@@ -219,65 +217,6 @@ class Writer:
             self._told = (self.written, self.synced)
         written, synced = self._told
         self._report(Report(written, synced, batches, self._error, not self.fenced))
-
-
-class ThreadedWriter(Sink):
-    """Drives a writer from one thread: while a round runs, the batches of the next one gather.
-
-    The thread rests in a queue's `get` and wakes at most once for a batch. `now_ms` is any clock in
-    milliseconds that does not go back.
-    """
-
-    def __init__(self, writer: Writer, now_ms: Callable[[], int]) -> None:
-        super().__init__()
-        self._writer = writer
-        self._now_ms = now_ms
-        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="nexo-log", daemon=True)
-
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
-
-    def submit(self, batch: Batch) -> None:
-        self._queue.put(batch)
-
-    def stop(self) -> None:
-        """Write and sync what was submitted, report it, and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        batches: list[Batch] = []
-        try:
-            running = True
-            while running:
-                batches, running = self._take()
-                if batches:
-                    self._writer.write(batches, self._now_ms())
-                due_ms = self._writer.due_ms
-                if due_ms and due_ms <= self._now_ms():
-                    self._writer.sync()
-            self._writer.close()
-        except Exception as error:  # noqa: BLE001
-            # A fault of ours: whoever waits for a batch is told, and nothing more is confirmed.
-            self._writer.fence(f"the writer failed: {error!r}", batches)
-            while (batch := self._queue.get()) is not None:
-                self._writer.fence(f"the writer failed: {error!r}", [batch])
-
-    def _take(self) -> tuple[list[Batch], bool]:
-        """All batches that wait, after waiting for one or until a sync is due; false: it was the last time."""
-        due_ms = self._writer.due_ms
-        timeout = max(0, due_ms - self._now_ms()) / 1000 if due_ms else None
-        batches: list[Batch] = []
-        try:
-            batch = self._queue.get(timeout=timeout)
-            while batch is not None:
-                batches.append(batch)
-                batch = self._queue.get_nowait()
-        except Empty:
-            return batches, True
-        return batches, False
 
 
 class SteppedWriter(Sink):
