@@ -17,7 +17,8 @@
     │   ├── TooOldError                 0x0C  the change log no longer holds the version asked for
     │   ├── NoRespondersError           0x0D  nobody subscribes to the topic of a request
     │   ├── ReplyTimeoutError           0x0E  (also TimeoutError) responders were there, none answered in time
-    │   └── NotAvailableError           0x0F  a command that this server does not have yet
+    │   ├── NotAvailableError           0x0F  a command that this server does not have yet
+    │   └── SequenceMismatchError       0x10  an append expected another last sequence; details has "actual"
     ├── NotConnectedError               the client is not connected and may not wait
     ├── ConnectionClosedError           the connection went away while the call was under way
     ├── RequestTimeoutError             (also TimeoutError) no answer within the client's timeout
@@ -58,6 +59,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResourceConfigConflictError",
     "ResourceNotFoundError",
+    "SequenceMismatchError",
     "ServerError",
     "SlowConsumerError",
     "StorageError",
@@ -178,6 +180,12 @@ class NotAvailableError(ServerError):
     code = 0x0F
 
 
+class SequenceMismatchError(ServerError):
+    """A stream's last sequence is not the one that an append expected; nothing was appended."""
+
+    code = 0x10
+
+
 class NotConnectedError(NexoError):
     """The client has no connection."""
 
@@ -254,6 +262,7 @@ _BY_CODE: dict[int, type[ServerError]] = {
         NoRespondersError,
         ReplyTimeoutError,
         NotAvailableError,
+        SequenceMismatchError,
     )
 }
 

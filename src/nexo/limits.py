@@ -82,3 +82,37 @@ SNAPSHOT_RECORD_BYTES: Final = 256 * KIB
 """Operations gathered for one record of a snapshot: one write for about a thousand keys."""
 SCAN_BYTES: Final = 1 * MIB
 """Read at a time when a log is replayed or verified."""
+
+# Streams.
+STREAMS_MAX: Final = 100_000
+"""Streams of a node: an idle one costs about 2 KiB, and each is named in every snapshot."""
+GROUPS_PER_STREAM_MAX: Final = 10_000
+"""Consumer groups of one stream; what is appended is told to each that waits."""
+STREAM_KEY_BYTES_MAX: Final = 64 * KIB - 1
+"""A record's key: its length is two bytes on the wire and in the log."""
+APPEND_RECORDS_MAX: Final = 65_536
+"""Records in one batch append; the published client has the same bound."""
+FETCH_RECORDS_MAX: Final = 65_536
+"""Records in one fetch or read; the published client has the same bound."""
+BLOCK_BYTES_MAX: Final = 64 * KIB
+"""A block is closed once it is this large: what one look-up in an old part of a stream reads and walks."""
+STREAM_TAIL_BYTES_MAX: Final = 1 * MIB
+"""The newest blocks of one stream that are kept in memory: readers that keep up never touch the log."""
+STREAM_CACHE_BYTES_MAX: Final = 256 * MIB
+"""The same over all streams, old blocks that were read again included."""
+PRODUCERS_PER_STREAM_MAX: Final = 10_000
+"""Producer ids that a stream remembers; the one that has been silent longest is forgotten first."""
+PRODUCER_APPENDS_MAX: Final = 100
+"""Latest appends remembered for each producer: a client has no more than that unanswered."""
+PRODUCER_ID_BYTES_MAX: Final = 256
+"""A producer's id: a UUID or a host name with a counter is far shorter."""
+GROUP_UNSETTLED_MAX: Final = 1_000_000
+"""Messages of a group that are leased, delayed or held back by their key; then it stops at that place."""
+KEY_BLOCKED_MAX: Final = 65_536
+"""Messages of a group that wait for an earlier one of their key: looking past more takes longer than a turn."""
+DEAD_LETTERS_MAX: Final = 100_000
+"""Dead letters of one group; past it the oldest are dropped, and counted."""
+DEAD_LETTERS_BYTES_MAX: Final = 64 * MIB
+"""The same in bytes: dead letters are in memory, so that retention cannot take them."""
+REASON_BYTES_MAX: Final = 1 * KIB
+"""Why a message was refused; a longer reason is cut."""
