@@ -1,0 +1,404 @@
+"""A consumer group: its members, what they fetch and settle, and those of them who wait.
+
+A member has a consumer id and a generation that is unique in the group, and settles by receipt. Members come
+and go without a rebalance. A seek fences all members before it (FencedError: join again); who leaves or is
+dropped gives its leases back. What the group still has to do is in its backlog.
+
+Knows neither protocols nor connections: `consumer` is whatever the caller passes, `now` is node time in ms.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from nexo.brokers import stream_journal
+from nexo.brokers.stream_agenda import Scheduled
+from nexo.brokers.stream_backlog import Backlog
+from nexo.brokers.stream_leases import Delivery
+from nexo.brokers.stream_letters import DeadLetter
+from nexo.brokers.stream_log import StreamLog
+from nexo.brokers.stream_waiters import Waiter, Waiting
+from nexo.errors import (
+    FencedError,
+    InvalidArgumentError,
+    NotMemberError,
+    ResourceNotFoundError,
+    ServerError,
+)
+from nexo.limits import FETCH_RECORDS_MAX, REASON_BYTES_MAX
+
+BEGINNING: Final = 0
+END: Final = 1
+SEQUENCE: Final = 2
+TIME: Final = 3
+
+_JITTER_PERCENT: Final = 20
+_EXPIRE_BUDGET: Final = 1_000  # leases that a fetch takes back at most; the agenda does the rest
+_NO_BOUND: Final = 1 << 62
+
+
+@final
+class Member:
+    """One consumer of one group."""
+
+    __slots__ = ("consumer", "consumer_id", "generation", "group")
+
+    def __init__(self, group: Group, consumer: object, consumer_id: bytes, generation: i64) -> None:
+        self.group = group
+        self.consumer = consumer
+        self.consumer_id = consumer_id
+        self.generation = generation
+
+
+@final
+class Lag:
+    """How far a group is behind: messages not settled, and the age in ms of the oldest of them."""
+
+    __slots__ = ("messages", "ms")
+
+    def __init__(self, messages: i64, ms: i64) -> None:
+        self.messages = messages
+        self.ms = ms
+
+
+@final
+class Group(Scheduled):
+    """One group of one stream. The counters tell what happened since the start of the process."""
+
+    def __init__(self, log: StreamLog, number: i64, name: bytes, now: i64) -> None:
+        super().__init__()
+        self.log = log
+        self.number = number
+        self.name = name
+        self.backlog = Backlog(log, number)
+        self.members: dict[bytes, Member] = {}
+        self.generation: i64 = 0
+        self.recorded_batch = log.commons.journal.batch
+        self.idle_since = now
+        self.delivered: i64 = 0
+        self.acked: i64 = 0
+        self.nacked: i64 = 0
+        self._agenda = log.commons.agenda
+        self._fence: i64 = 0  # members up to this generation are fenced
+        self._gone: dict[int, None] = {}  # members whose leases are to be given back
+        self._line: dict[Waiting, None] = {}
+        self.schedule_idle()
+
+    # Members.
+
+    def join(self, consumer: object, now: i64) -> Member:
+        """Makes a consumer a member, under a generation above all before. Its fenced memberships end."""
+        for other in list(self.members.values()):
+            if other.consumer is consumer and other.generation <= self._fence:
+                self.drop(other, now)
+        self.generation += 1
+        secret = self.log.commons.random.getrandbits(64)
+        consumer_id = f"{self.number}-{self.generation}-{secret:016x}".encode()
+        member = Member(self, consumer, consumer_id, self.generation)
+        self.members[consumer_id] = member
+        stream_journal.write_join(self.log, self.number, self.generation, self.name)
+        return member
+
+    def leave(self, consumer_id: bytes, generation: i64, now: i64) -> Member:
+        """Ends a membership: its leases come back, and a fetch that waits fails with NotMemberError."""
+        member = self.members.get(consumer_id)
+        if member is None:
+            raise self._not_member(consumer_id)
+        if member.generation != generation:
+            raise self._fenced(generation)
+        self.drop(member, now)
+        return member
+
+    def drop(self, member: Member, now: i64) -> None:
+        """As `leave`; again is no error."""
+        if self.members.pop(member.consumer_id, None) is None:
+            return
+        self._gone[member.generation] = None
+        for waiting in list(self._line):
+            if waiting.consumer_id == member.consumer_id:
+                waiting.fail(self._not_member(member.consumer_id))
+        self._agenda.rouse(self)
+        if not self.members:
+            self.idle_since = now
+            self.schedule_idle()
+
+    def schedule_idle(self) -> None:
+        """A group without members may be deleted after some time."""
+        if not self.members and self.log.definition.group_idle_ms != 0:
+            self._agenda.sooner(self, self.idle_since + self.log.definition.group_idle_ms)
+
+    def _member(self, consumer_id: bytes, generation: i64) -> Member:
+        member = self.members.get(consumer_id)
+        if member is None:
+            raise self._not_member(consumer_id)
+        if member.generation != generation or generation <= self._fence:
+            raise self._fenced(generation)
+        return member
+
+    def _not_member(self, consumer_id: bytes) -> NotMemberError:
+        who = consumer_id.decode(errors="replace")
+        return NotMemberError(f"{who} is not a member of group {self.name.decode(errors='replace')}")
+
+    def _fenced(self, generation: i64) -> FencedError:
+        return FencedError(f"generation {generation} of group {self.name.decode(errors='replace')} is fenced")
+
+    # Handing out.
+
+    def fetch(
+        self, consumer_id: bytes, generation: i64, count: i64, now: i64, bytes_max: i64 = _NO_BOUND
+    ) -> list[Delivery]:
+        """Leases up to `count` messages, of about `bytes_max` bytes but at least one; none if none may go out.
+
+        Raises NotMemberError, FencedError, and StorageError when the log is damaged there.
+        """
+        self._member(consumer_id, generation)
+        backlog = self.backlog
+        self._run(now, _EXPIRE_BUDGET)
+        room = min(count, FETCH_RECORDS_MAX, self.log.definition.max_ack_pending - backlog.leases.count)
+        if room <= 0:
+            return []
+        deliveries = backlog.take(generation, room, bytes_max, now)
+        if deliveries:
+            self.delivered += len(deliveries)
+            self._schedule()
+        return deliveries
+
+    def wait(
+        self,
+        waiter: Waiter,
+        consumer_id: bytes,
+        generation: i64,
+        count: i64,
+        deadline: i64,
+        bytes_max: i64 = _NO_BOUND,
+    ) -> Waiting:
+        """As `fetch`, but answered at the end of a turn in which something may go out; 0: no deadline."""
+        self._member(consumer_id, generation)
+        waiting = Waiting(waiter, self._line, self._agenda, deadline)
+        waiting.fetching = True
+        waiting.consumer_id = consumer_id
+        waiting.generation = generation
+        waiting.count = count
+        waiting.bytes_max = bytes_max
+        self._agenda.rouse(self)
+        return waiting
+
+    def _run(self, now: i64, budget: i64) -> i64:
+        """Does what is due before anything is handed out; gives the budget left."""
+        if self._gone:
+            gone, self._gone = self._gone, {}
+            self.backlog.take_back(gone, now)
+        return self.backlog.expire(now, budget)
+
+    def _schedule(self) -> None:
+        deadline = self.backlog.next_deadline()
+        if deadline != 0:
+            self._agenda.sooner(self, deadline)
+
+    def due(self, now: i64) -> i64:
+        """Leases run out, delays end, a group that nobody uses is deleted."""
+        self._agenda.left = self._run(now, self._agenda.left)
+        if self._line:
+            self._agenda.rouse(self)
+        idle_ms = self.log.definition.group_idle_ms
+        if not self.members and idle_ms != 0:
+            if self.idle_since + idle_ms <= now:
+                self.log.group_idle(self.name, now)
+                return 0
+            self.schedule_idle()
+        return self.backlog.next_deadline()
+
+    def serve(self, now: i64) -> None:
+        """Hands out to those who wait, in the order of their coming."""
+        self._run(now, _EXPIRE_BUDGET)
+        for waiting in list(self._line):
+            if not waiting.active:
+                continue
+            try:
+                deliveries = self.fetch(
+                    waiting.consumer_id, waiting.generation, waiting.count, now, waiting.bytes_max
+                )
+            except ServerError as error:
+                waiting.fail(error)
+                continue
+            if not deliveries:
+                break
+            waiting.end()
+            waiting.waiter.delivered(deliveries)
+        self._schedule()
+
+    def appended(self) -> None:
+        """There is more in the stream."""
+        if self._line:
+            self._agenda.rouse(self)
+
+    # Settling.
+
+    def ack(self, consumer_id: bytes, generation: i64, seq: i64, token: i64, now: i64) -> None:
+        """Settles a message.
+
+        Raises NotMemberError, and FencedError for a receipt that is no longer the valid one.
+        """
+        self._member(consumer_id, generation)
+        pending = self.backlog.held(generation, seq, token)
+        if pending is None:
+            raise _superseded(seq)
+        stream_journal.write_settled(self.log, self.number, seq, 1)
+        self.acked += 1
+        self.backlog.settle(pending, now)
+        if self._line:
+            self._agenda.rouse(self)
+
+    def ack_many(
+        self, consumer_id: bytes, generation: i64, seqs: list[int], tokens: list[int], now: i64
+    ) -> list[int]:
+        """Settles messages; gives the sequences of those that `ack` would refuse as fenced."""
+        self._member(consumer_id, generation)
+        refused: list[int] = []
+        done: list[int] = []
+        place: i64 = 0
+        backlog = self.backlog
+        while place < len(seqs):
+            seq: i64 = seqs[place]
+            pending = backlog.held(generation, seq, tokens[place])
+            if pending is None:
+                refused.append(seq)
+            else:
+                done.append(seq)
+                backlog.settle(pending, now)
+            place += 1
+        if done:
+            self.acked += len(done)
+            stream_journal.write_settled_many(self.log, self.number, done)
+        if self._line:
+            self._agenda.rouse(self)
+        return refused
+
+    def nack(
+        self,
+        consumer_id: bytes,
+        generation: i64,
+        seq: i64,
+        token: i64,
+        reason: bytes,
+        delay_ms: i64,
+        now: i64,
+    ) -> None:
+        """Gives a message back, to come again after a delay (-1: what the backoff says) or to be given up.
+
+        Raises as `ack`.
+        """
+        self._member(consumer_id, generation)
+        backlog = self.backlog
+        pending = backlog.held(generation, seq, token)
+        if pending is None:
+            raise _superseded(seq)
+        if delay_ms < 0:
+            delay_ms = self._backoff(pending.attempts)
+        self.nacked += 1
+        due = now + delay_ms if delay_ms > 0 else 0
+        backlog.give_back(pending, reason[:REASON_BYTES_MAX], due, now)
+        self._schedule()
+        if self._line:
+            self._agenda.rouse(self)
+
+    def _backoff(self, attempts: i64) -> i64:
+        """Doubles with each attempt up to a bound; some jitter keeps those that failed together apart."""
+        definition = self.log.definition
+        delay = definition.backoff_ms
+        while attempts > 1 and delay < definition.backoff_max_ms:
+            delay *= 2
+            attempts -= 1
+        delay = min(delay, definition.backoff_max_ms)
+        spread = delay * _JITTER_PERCENT // 100
+        if spread > 0:
+            delay += self.log.commons.random.randrange(-spread, spread + 1)
+        return delay
+
+    # Position.
+
+    def seek(self, kind: i64, value: i64, now: i64) -> None:
+        """Starts again at the beginning, the end, a sequence or a time (ms); out of range is clamped.
+
+        Fences all members, and forgets attempts; dead letters stay.
+        """
+        log = self.log
+        if kind == BEGINNING:
+            seq = log.first_seq
+        elif kind == END:
+            seq = log.last_seq + 1
+        elif kind == SEQUENCE:
+            seq = max(log.first_seq, min(value, log.last_seq + 1))
+        elif kind == TIME:
+            seq = log.seq_at_time(value)
+        else:
+            raise InvalidArgumentError(f"there is no seek of kind {kind}")
+        self.generation += 1
+        self.restart(seq - 1, self.generation)
+        stream_journal.write_seek(log, self.number, seq - 1, self.generation)
+        for waiting in list(self._line):
+            waiting.fail(self._fenced(waiting.generation))
+
+    def restart(self, floor: i64, generation: i64) -> None:
+        """Goes on after a sequence, with members above a generation only."""
+        self.generation = max(self.generation, generation)
+        self._fence = generation
+        self._gone = {}
+        self.backlog.seek(floor)
+
+    def lag(self, now: i64) -> Lag:
+        """How far the group is behind what is visible."""
+        log = self.log
+        settled = self.backlog.settled
+        oldest = settled.after(log.first_seq)
+        if oldest > log.last_seq:
+            return Lag(0, 0)
+        return Lag(log.last_seq - oldest + 1 - settled.count_from(oldest), max(0, now - log.time_of(oldest)))
+
+    # Dead letters.
+
+    def peek(self, offset: i64, limit: i64) -> list[DeadLetter]:
+        """`limit` dead letters after the first `offset`, in the order in which they died."""
+        return self.backlog.letters.page(offset, limit)
+
+    def move_to_stream(self, seq: i64, now: i64) -> i64:
+        """Appends a dead letter's record to the stream again and removes it; gives the new sequence.
+
+        Raises ResourceNotFoundError.
+        """
+        letter = self.backlog.letters.get(seq)
+        if letter is None:
+            raise ResourceNotFoundError(
+                f"group {self.name.decode(errors='replace')} has no dead letter with sequence {seq}"
+            )
+        record = letter.contents()
+        again = self.log.append(record.key, record.value, record.headers, now)
+        self.delete(seq)
+        return again
+
+    def delete(self, seq: i64) -> bool:
+        """Removes a dead letter; False when there is none of that sequence."""
+        if self.backlog.letters.take(seq) is None:
+            return False
+        stream_journal.write_bury(self.log, self.number, seq)
+        return True
+
+    def purge(self) -> i64:
+        """Removes all dead letters; how many."""
+        count = self.backlog.letters.clear()
+        if count > 0:
+            stream_journal.write_bury(self.log, self.number, 0)
+        return count
+
+    def close(self, error: ServerError) -> None:
+        """The group is gone: those who wait are told, and nothing is due any more."""
+        self._agenda.schedule(self, 0)
+        for waiting in list(self._line):
+            waiting.fail(error)
+        self.members = {}
+
+
+def _superseded(seq: i64) -> FencedError:
+    return FencedError(f"the lease of sequence {seq} has ended, or the receipt is another's")

@@ -1,0 +1,444 @@
+"""One stream's log: appending, the blocks that hold the records, reading, retention.
+
+Appends of a turn are gathered in open blocks; `close` records them as one operation. A recorded block is
+staged until its batch has got as far as the stream's level promises, and only then is it visible. From then
+on the log is its storage: the index says where it lies, the cache may have its bytes. Without a journal that
+keeps, blocks stay in memory.
+
+Knows neither groups nor who waits; `news` tells its subclass that more is visible.
+"""
+
+from __future__ import annotations
+
+from crc32c import crc32c
+from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64, mypyc_attr
+
+from nexo.brokers.journal import MEMORY
+from nexo.brokers.stream_commons import Commons, Staged, Stager
+from nexo.brokers.stream_definition import Definition
+from nexo.brokers.stream_index import BlockIndex
+from nexo.brokers.stream_operations import APPEND, TRIM, write_text
+from nexo.brokers.stream_producers import Producers
+from nexo.brokers.stream_records import Records, Run, record_end, skip, write_record
+from nexo.errors import InvalidArgumentError, LimitExceededError, SequenceMismatchError, StorageError
+from nexo.limits import (
+    APPEND_RECORDS_MAX,
+    BLOCK_BYTES_MAX,
+    FETCH_RECORDS_MAX,
+    PRODUCER_ID_BYTES_MAX,
+    STREAM_KEY_BYTES_MAX,
+)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StreamLog(Stager):
+    """The records of one stream. Sequences start at 1 and have no gaps.
+
+    `first_seq` is the oldest record that is kept, `last_seq` the newest that is visible (`first_seq - 1`
+    when there is none), `next_seq` the sequence that the next append gets.
+    """
+
+    def __init__(self, commons: Commons, number: i64, definition: Definition) -> None:
+        super().__init__()
+        self.commons = commons
+        self.number = number
+        self.definition = definition
+        self.first_seq: i64 = 1
+        self.last_seq: i64 = 0
+        self.next_seq: i64 = 1
+        self.bytes: i64 = 0
+        self.index = BlockIndex()
+        self.producers = Producers()
+        self.staged_batch: i64 = 0
+        self.deleted = False
+        self._resident: dict[int, bytes] = {}  # by first sequence: staged, or without a place in the log
+        self._tail_place: i64 = 0  # the blocks from here on are kept in the cache
+        self._tail_bytes: i64 = 0
+        self._last_time: i64 = 0
+        self._writer: BytesWriter | None = None
+        self._open_first: i64 = 0  # of the block that is being written
+        self._closed: list[tuple[bytes, int, int]] = []  # blocks of the turn: bytes, first sequence, time
+        self._notes: list[tuple[bytes, int, int, int]] = []  # what idempotent producers did in the turn
+
+    # Appending.
+
+    def append(self, key: bytes, value: bytes, headers: bytes, now: i64) -> i64:
+        """Adds a record and gives its sequence. It is visible once its turn has ended and settled."""
+        if len(key) > STREAM_KEY_BYTES_MAX:
+            raise _key_too_long(key)
+        writer = self._writer
+        if writer is None:
+            writer = self._open()
+        write_record(writer, now, key, value, headers)
+        self._last_time = now
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        if len(writer) >= BLOCK_BYTES_MAX:
+            self._end_block(writer)
+        return seq
+
+    def append_many(
+        self,
+        records: list[tuple[bytes, bytes, bytes]],
+        now: i64,
+        expected_last: i64 = -1,
+        producer: bytes = b"",
+        producer_seq: i64 = -1,
+    ) -> tuple[i64, i64, bool]:
+        """Adds records of (key, value, headers), all or none: (first sequence, count, known already).
+
+        With `expected_last` not below 0, raises SequenceMismatchError unless that is the sequence of the
+        last append. An append that a producer repeats adds nothing and gets the answer it got before; until
+        `unsettled()` says otherwise that one is not durable either.
+        """
+        if producer:
+            if len(producer) > PRODUCER_ID_BYTES_MAX:
+                raise LimitExceededError(
+                    f"producer id of {len(producer)} bytes: producer_id_bytes_max is {PRODUCER_ID_BYTES_MAX}"
+                )
+            if producer_seq < 0:
+                raise InvalidArgumentError("a producer numbers its appends from 0 on")
+            first, count = self.producers.find(producer, producer_seq)
+            if first != 0:
+                return first, count, True
+        if expected_last >= 0 and expected_last != self.next_seq - 1:
+            raise SequenceMismatchError(
+                f"the last sequence is {self.next_seq - 1}, not {expected_last}",
+                {"actual": self.next_seq - 1},
+            )
+        if len(records) > APPEND_RECORDS_MAX:
+            raise LimitExceededError(
+                f"{len(records)} records in one append: append_records_max is {APPEND_RECORDS_MAX}"
+            )
+        for key, _, _ in records:
+            if len(key) > STREAM_KEY_BYTES_MAX:
+                raise _key_too_long(key)
+        first = self.next_seq
+        count = len(records)
+        for key, value, headers in records:
+            self.append(key, value, headers, now)
+        if producer and count > 0:
+            self.producers.note(producer, producer_seq, first, count)
+            self._notes.append((producer, producer_seq, first, count))
+        return first, count, False
+
+    def unsettled(self) -> i64:
+        """The batch that must settle before all that was appended is durable; 0 when it is."""
+        if self.last_seq == self.next_seq - 1:
+            return 0
+        return self.staged_batch if self._writer is None else self.commons.journal.batch
+
+    def _open(self) -> BytesWriter:
+        writer = BytesWriter()
+        self._writer = writer
+        self._open_first = self.next_seq
+        self.commons.opened.append(self)
+        return writer
+
+    def _end_block(self, writer: BytesWriter) -> None:
+        if len(writer) > 0:
+            self._closed.append((writer.getvalue(), self._open_first, self._last_time))
+            writer.truncate(0)
+            self._open_first = self.next_seq
+
+    def close(self, now: i64) -> None:
+        """Records what was appended in this turn."""
+        writer = self._writer
+        if writer is None or self.deleted:
+            return
+        self._end_block(writer)
+        self._writer = None
+        blocks, self._closed = self._closed, []
+        notes, self._notes = self._notes, []
+        if not blocks:
+            return
+        first: i64 = blocks[0][1]
+        journal = self.commons.journal
+        level = self.definition.durability
+        if not journal.keeping:
+            for block, start, time in blocks:
+                self._keep(block, start, time, 0, 0)
+            self._tell_age()
+            self._show(self.next_seq - 1)
+            return
+        out = journal.begin(APPEND, level)
+        write_i64_be(out, self.number)
+        write_i64_be(out, first)
+        write_i32_be(out, i32(len(blocks)))
+        place: i64 = 0
+        for block, start, time in blocks:
+            place += 1
+            after: i64 = blocks[place][1] if place < len(blocks) else self.next_seq
+            crc: i64 = crc32c(block)
+            write_i32_be(out, i32(after - start))
+            write_i64_be(out, time)
+            write_i64_be(out, crc)
+            write_i32_be(out, i32(len(block)))
+            self._keep(block, start, time, journal.address(), crc)
+            out.write(block)
+        write_i32_be(out, i32(len(notes)))
+        for name, number, note_first, count in notes:
+            write_text(out, name)
+            write_i64_be(out, number)
+            write_i64_be(out, note_first)
+            write_i32_be(out, i32(count))
+        journal.end()
+        self._tell_age()
+        self.staged_batch = journal.batch
+        self.commons.stage(Staged(self, journal.batch, first, self.next_seq - 1, place), level)
+        if level == MEMORY:
+            self._show(self.next_seq - 1)
+
+    def _keep(self, block: bytes, first: i64, time: i64, address: i64, crc: i64) -> None:
+        self._resident[first] = block
+        self.refer(first, time, address, len(block), crc)
+
+    def refer(self, first: i64, time: i64, address: i64, size: i64, crc: i64) -> None:
+        """Enters a block in the index."""
+        self.index.append(first, time, address, size, crc)
+        self.bytes += size
+        self.commons.refer(address, size)
+
+    def _tell_age(self) -> None:
+        """Has `retain` called when the oldest block is too old, or at once when there is too much."""
+        kept = self.definition
+        if len(self.index) == 0:
+            return
+        if (kept.max_bytes != 0 and self.bytes > kept.max_bytes) or (
+            kept.max_records != 0 and self.next_seq - self.first_seq > kept.max_records
+        ):
+            self.commons.agenda.schedule(self, 1)
+        elif kept.max_age_ms != 0 and self.wake_at == 0:
+            self.commons.agenda.schedule(self, self.index.time(0) + kept.max_age_ms)
+
+    def _show(self, last: i64) -> None:
+        self.last_seq = last
+        self.news()
+
+    def news(self) -> None:
+        """Told when more has become visible."""
+
+    def group_idle(self, name: bytes, now: i64) -> None:
+        """Told when a group has had no members for as long as it may."""
+
+    # What became of a batch.
+
+    def commit(self, staged: Staged) -> None:
+        """A batch has settled: its blocks are visible, and memory may let them go."""
+        if self.deleted:
+            return
+        place: i64 = len(self.index)
+        if staged.last >= self.first_seq:  # retention has left something of it
+            place = self.index.place_of(max(staged.first, self.first_seq))
+        cache = self.commons.cache
+        seq = staged.first
+        while place < len(self.index) and self.index.first(place) <= staged.last:
+            seq = self.index.first(place)
+            block = self._resident.pop(seq, None)
+            if block is not None:
+                cache.put(self.index.address(place), block)
+                self._tail_bytes += len(block)
+            place += 1
+        while self._tail_bytes > self.commons.tail_bytes_max and self._tail_place < place - 1:
+            cache.drop(self.index.address(self._tail_place))
+            self._tail_bytes -= self.index.size(self._tail_place)
+            self._tail_place += 1
+        self._tell_age()
+        if staged.last > self.last_seq:
+            self._show(staged.last)
+
+    def retract(self, staged: Staged) -> None:
+        """A batch failed. What nobody has seen is forgotten; what was visible stays, in memory alone."""
+        if self.deleted:
+            return
+        self.drop_open()
+        place: i64 = len(self.index) - 1
+        if staged.last <= self.last_seq:
+            while place >= 0 and self.index.first(place) >= staged.first:
+                self.commons.refer(self.index.address(place), -self.index.size(place))
+                self.index.move(place, 0)
+                place -= 1
+            return
+        while place >= 0 and self.index.first(place) >= staged.first:
+            size = self.index.size(place)
+            self.commons.refer(self.index.address(place), -size)
+            self.bytes -= size
+            self._resident.pop(self.index.first(place), None)
+            self.index.pop()
+            place -= 1
+        self.next_seq = staged.first
+        self.producers.retract(self.next_seq)
+
+    def drop_open(self) -> None:
+        """Forgets what was appended since the last `close`."""
+        if self._writer is not None:
+            self.next_seq = self._closed[0][1] if self._closed else self._open_first
+            self._writer = None
+            self._closed = []
+            self._notes = []
+            self.producers.retract(self.next_seq)
+
+    # Replay.
+
+    def start_at(self, first_seq: i64) -> None:
+        """A stream that is made again: retention had removed what came before a sequence."""
+        self.first_seq = first_seq
+        self.next_seq = first_seq
+        self.last_seq = first_seq - 1
+
+    def restore(
+        self, block: bytes, first: i64, count: i64, time: i64, address: i64, size: i64, crc: i64
+    ) -> None:
+        """Takes over a block that was recorded before; one that is here already is left alone."""
+        if first < self.next_seq:
+            return
+        if first != self.next_seq:
+            raise StorageError(f"stream {self.number}: sequence {first} follows {self.next_seq - 1}")
+        if address == 0:
+            self._resident[first] = block
+        self.refer(first, time, address, size, crc)
+        self._last_time = time
+        self.next_seq = first + count
+        self.last_seq = self.next_seq - 1
+        self._tail_place = len(self.index)
+        self._tell_age()
+
+    # Reading.
+
+    def block_at(self, seq: i64) -> tuple[bytes, i64]:
+        """The block that holds a visible sequence, and its first sequence. Raises StorageError."""
+        place = self.index.place_of(seq)
+        first = self.index.first(place)
+        block = self._resident.get(first)
+        if block is not None:
+            return block, first
+        address = self.index.address(place)
+        cache = self.commons.cache
+        block = cache.get(address)
+        if block is None:
+            size = self.index.size(place)
+            block = self.commons.journal.read(address, size)
+            if len(block) != size or crc32c(block) != self.index.crc(place):
+                raise StorageError(
+                    f"stream {self.number}: the block of sequence {seq} at {address} is damaged"
+                )
+            cache.put(address, block)
+        return block, first
+
+    def read(self, from_seq: i64, count: i64, bytes_max: i64) -> Records:
+        """Up to `count` visible records from a sequence on, which is clamped to what there is.
+
+        Ends before `bytes_max` bytes of records are passed, but not before the first. Raises StorageError
+        when the log is damaged there.
+        """
+        seq = max(from_seq, self.first_seq)
+        found = Records(min(seq, self.last_seq + 1))
+        left = min(count, FETCH_RECORDS_MAX)
+        while seq <= self.last_seq and left > 0:
+            block, first = self.block_at(seq)
+            start = skip(block, 0, seq - first)
+            end = start
+            taken: i64 = 0
+            size: i64 = len(block)
+            while end < size and taken < left:
+                after = record_end(block, end)
+                if found.size + after - start > bytes_max and found.count + taken > 0:
+                    break
+                end = after
+                taken += 1
+            if taken == 0:
+                break
+            found.add(Run(seq, taken, block, start, end))
+            if end < size:
+                break
+            seq += taken
+            left -= taken
+        return found
+
+    def seq_at_time(self, time: i64) -> i64:
+        """The first visible sequence that is not older than a time; `last_seq + 1` when there is none."""
+        place = self.index.place_at_time(time)
+        if place >= len(self.index) or self.index.first(place) > self.last_seq:
+            return self.last_seq + 1
+        block, seq = self.block_at(self.index.first(place))
+        start: i64 = 0
+        while read_i64_be(block, start) < time:
+            start = record_end(block, start)
+            seq += 1
+        return seq
+
+    def time_of(self, seq: i64) -> i64:
+        """When the block of a sequence was written, Unix ms."""
+        return self.index.time(self.index.place_of(seq))
+
+    # Retention.
+
+    def retain(self, now: i64) -> i64:
+        """Drops the oldest blocks where a bound asks for it; gives the time at which the next is too old.
+
+        The bounds in bytes and records leave the newest block, which may be larger than they are.
+        """
+        kept = self.definition
+        index = self.index
+        shown: i64 = len(index)
+        while shown > 0 and index.first(shown - 1) > self.last_seq:
+            shown -= 1
+        count: i64 = 0
+        left = self.bytes
+        end = self.recorded_seq()
+        while count < shown:
+            spare = count + 1 < len(index)
+            if not (
+                (kept.max_age_ms != 0 and index.time(count) + kept.max_age_ms <= now)
+                or (spare and kept.max_bytes != 0 and left > kept.max_bytes)
+                or (spare and kept.max_records != 0 and end - index.first(count) > kept.max_records)
+            ):
+                break
+            left -= index.size(count)
+            count += 1
+        if count > 0:
+            self.trim(index.first(count) if count < len(index) else end)
+            journal = self.commons.journal
+            if journal.keeping:
+                out = journal.begin(TRIM, MEMORY)
+                write_i64_be(out, self.number)
+                write_i64_be(out, self.first_seq)
+                journal.end()
+        if len(index) == 0 or kept.max_age_ms == 0:
+            return 0
+        # What is not visible yet is not dropped; it is looked at again.
+        return max(index.time(0) + kept.max_age_ms, now + 1_000)
+
+    def recorded_seq(self) -> i64:
+        """The sequence after the last one that a `close` has recorded."""
+        if self._writer is None:
+            return self.next_seq
+        return self._closed[0][1] if self._closed else self._open_first
+
+    def trim(self, first_kept: i64) -> None:
+        """Forgets the blocks before a sequence, which is a block's first or the one after the last."""
+        count: i64 = 0
+        index = self.index
+        while count < len(index) and index.first(count) < first_kept:
+            size = index.size(count)
+            address = index.address(count)
+            self.bytes -= size
+            self._resident.pop(index.first(count), None)
+            self.commons.refer(address, -size)
+            if address != 0:
+                self.commons.cache.drop(address)
+            if count >= self._tail_place:
+                self._tail_bytes = max(0, self._tail_bytes - size)
+            count += 1
+        index.trim(count)
+        self._tail_place = max(0, self._tail_place - count)
+        self.first_seq = max(self.first_seq, first_kept)
+        self.next_seq = max(self.next_seq, first_kept)
+        self.last_seq = max(self.last_seq, first_kept - 1)
+
+
+def _key_too_long(key: bytes) -> LimitExceededError:
+    return LimitExceededError(
+        f"stream key of {len(key)} bytes: stream_key_bytes_max is {STREAM_KEY_BYTES_MAX}"
+    )

@@ -1,0 +1,179 @@
+"""All streams of a node: by name, their turn, their time, and what the log has of them.
+
+The node calls `flush` when a turn ends (before the batch is closed), `settled` when the log has got further
+and `advance` when something is due. Knows no protocol, no file and no clock.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from librt.strings import write_i32_be, write_i64_be
+from mypy_extensions import i32, i64
+
+from nexo.brokers.group import Group, Member
+from nexo.brokers.journal import Journal
+from nexo.brokers.stream import Stream
+from nexo.brokers.stream_commons import Commons
+from nexo.brokers.stream_definition import check, compare, complete
+from nexo.brokers.stream_operations import CREATE, DELETE, write_text
+from nexo.brokers.stream_registry import Registry
+from nexo.brokers.stream_replay import replay
+from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
+from nexo.limits import KEY_BYTES_MAX, STREAM_CACHE_BYTES_MAX, STREAM_TAIL_BYTES_MAX, STREAMS_MAX
+
+
+@final
+class Streams:
+    """The streams of one node. `seed` makes consumer ids and the jitter of retries."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        seed: int,
+        cache_bytes_max: i64 = STREAM_CACHE_BYTES_MAX,
+        tail_bytes_max: i64 = STREAM_TAIL_BYTES_MAX,
+    ) -> None:
+        self.commons = Commons(journal, seed, cache_bytes_max, tail_bytes_max)
+        self._registry = Registry(self.commons)
+        self._streams = self._registry.by_name
+        self._members: dict[object, list[Member]] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    # Streams.
+
+    def create(self, name: bytes, given: dict[str, int], now: i64) -> tuple[Stream, bool]:
+        """The stream of a name, and whether it is new.
+
+        `given` are options of stream_definition; the others take their defaults, or are not compared when the
+        stream exists. Raises ResourceConfigConflictError, InvalidArgumentError, LimitExceededError.
+        """
+        stream = self._streams.get(name)
+        if stream is not None:
+            check(given)
+            compare(name, given, stream.definition)
+            return stream, False
+        if not name:
+            raise InvalidArgumentError("a stream's name must not be empty")
+        if len(name) > KEY_BYTES_MAX:
+            raise LimitExceededError(f"stream name of {len(name)} bytes: key_bytes_max is {KEY_BYTES_MAX}")
+        if len(self._streams) >= STREAMS_MAX:
+            raise LimitExceededError(f"streams_max is {STREAMS_MAX}")
+        stream = self._registry.adopt(self._registry.next_number, name, complete(given), now)
+        if self.commons.journal.keeping:
+            write_create(self.commons.journal, stream)
+        return stream, True
+
+    def exists(self, name: bytes) -> bool:
+        return name in self._streams
+
+    def find(self, name: bytes) -> Stream:
+        """The stream of a name. Raises ResourceNotFoundError."""
+        stream = self._streams.get(name)
+        if stream is None:
+            raise ResourceNotFoundError(f"there is no stream {name.decode(errors='replace')}")
+        return stream
+
+    def names(self) -> list[bytes]:
+        """The names of all streams, in the order of creation."""
+        return list(self._streams)
+
+    def delete(self, name: bytes, now: i64) -> None:
+        """Forgets a stream with its groups and dead letters. Raises ResourceNotFoundError."""
+        stream = self.find(name)
+        journal = self.commons.journal
+        if journal.keeping:
+            out = journal.begin(DELETE, stream.definition.durability)
+            write_i64_be(out, stream.number)
+            journal.end()
+        self._registry.forget(stream)
+
+    # Members, by who consumes.
+
+    def join(self, stream: Stream, name: bytes, consumer: object, now: i64) -> Member:
+        """Makes a consumer a member of a group, which is created if need be, until it leaves or is dropped."""
+        member = stream.group(name, now).join(consumer, now)
+        members = self._members.get(consumer)
+        if members is None:
+            members = []
+            self._members[consumer] = members
+        elif len(members) > 2 * len({one.group for one in members}) + 16:
+            members[:] = [one for one in members if one.consumer_id in one.group.members]
+        members.append(member)
+        return member
+
+    def drop(self, consumer: object, now: i64) -> None:
+        """A consumer has gone: it leaves all its groups, and its waiting fetches end."""
+        for member in self._members.pop(consumer, []):
+            member.group.drop(member, now)
+
+    # The turn, the log and time.
+
+    def flush(self, now: i64) -> None:
+        """Ends a turn: records what was appended, then serves those who wait. Call it before the batch closes."""
+        commons = self.commons
+        if commons.opened:
+            commons.close(now)
+        commons.agenda.serve(now)
+        if commons.opened:  # by those who were served
+            commons.close(now)
+
+    def settled(self) -> None:
+        """The log has got further: shows what has settled. `flush` then serves those who wait for it."""
+        self.commons.settled()
+
+    def withdraw(self, first_batch: i64) -> None:
+        """Batches from this one on have failed, the open one included: forgets what they appended and created.
+
+        What was visible already (level memory) stays, in memory. Acks and deliveries stay as they are; after
+        a restart such messages come again.
+        """
+        self.commons.withdraw(first_batch)
+        for stream in list(self._registry.by_number.values()):
+            stream.drop_open()
+            if stream.created_batch >= first_batch:
+                self._registry.forget(stream)
+        for group in list(self._registry.numbers.groups.values()):
+            if group.recorded_batch >= first_batch:
+                stream = self._registry.by_number[group.log.number]
+                stream.forget_group(group)
+
+    def advance(self, now: i64, budget: i64) -> i64:
+        """Does what is due: retention, leases, retries, deadlines of those who wait, idle groups.
+
+        Gives the time at which it wants to be called again: 0 for never, at or before `now` when the budget
+        (small steps) did not suffice.
+        """
+        return self.commons.agenda.advance(now, budget)
+
+    def apply(self, kind: i64, data: bytes, start: i64, end: i64, address: i64, now: i64) -> None:
+        """Replays one operation, whose body is `data[start:end]` and lies at an address of the log.
+
+        Address 0 is a body that cannot be read again: its blocks stay in memory. Raises StorageError.
+        """
+        replay(self._registry, kind, data, start, end, address, now)
+
+    def live_files(self) -> set[int]:
+        """The numbers of the log files that hold blocks which may still be read."""
+        return set(self.commons.live_bytes)
+
+    @property
+    def groups(self) -> list[Group]:
+        """All groups of all streams."""
+        return list(self._registry.numbers.groups.values())
+
+
+def write_create(journal: Journal, stream: Stream) -> None:
+    """The definition and the bounds of a stream."""
+    out = journal.begin(CREATE, stream.definition.durability)
+    write_i64_be(out, stream.number)
+    write_i64_be(out, stream.created_at)
+    write_i64_be(out, stream.first_seq)
+    write_text(out, stream.name)
+    options = stream.definition.options()
+    write_i32_be(out, i32(len(options)))
+    for option in options:
+        write_i64_be(out, option)
+    journal.end()
