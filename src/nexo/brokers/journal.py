@@ -50,7 +50,7 @@ class Journal:
     operating system and the disk. `level` is the strictest level asked for in the open batch. `base` is
     the address at which the open batch's operations will lie. An *address* is a place in the log, the
     number of a log file in the high 32 bits and an offset below: a body that is found there again need
-    not stay in memory.
+    not stay in memory. `pending_bytes` have been recorded and are not written yet.
     """
 
     def __init__(self, keeping: bool = False) -> None:
@@ -61,15 +61,14 @@ class Journal:
         self.written: i64 = 0
         self.synced: i64 = 0
         self.base: i64 = 0
+        self.pending_bytes: i64 = 0
         self._body_start: i64 = 0
 
-    @property
-    def pending_bytes(self) -> i64:
-        """What has been recorded and is not written yet."""
-        return 0
+    def close_batch(self, essential: bool = False) -> None:
+        """Ends the open batch, if anything stands in it, and opens the next one.
 
-    def close_batch(self) -> None:
-        """Ends the open batch, if anything stands in it, and opens the next one."""
+        `essential`: it frees room (acks, deletes), so it may use what is kept for a full disk.
+        """
 
     def begin(self, kind: i64, level: i64) -> BytesWriter:
         """Starts an operation; its body is written to what this returns, then `end` is called.

@@ -66,7 +66,6 @@ class Log(Journal):
         self.written = start.batch - 1
         self.synced = start.batch - 1
         self.epoch = start.epoch
-        self.pending_bytes: i64 = 0
         self.full = False
         self.fenced = False
         self.fault = ""
