@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent
 
 HOT_MODULES = [
     "src/nexo/brokers/*.py",
+    "src/nexo/brokers/queue/*.py",
     "src/nexo/node.py",
     "src/nexo/storage/batch.py",
     "src/nexo/storage/files.py",

@@ -40,11 +40,59 @@ SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 200_000
 WATCHES_PER_CONNECTION_MAX: Final = 10_000
 """One connection's watches on the store."""
 
+# Queues.
+QUEUES_MAX: Final = 10_000
+"""Queues of a node. An idle one costs a few KiB, but a loop that creates them must end."""
+QUEUE_NAME_BYTES_MAX: Final = 255
+"""A name stands in errors, metrics and file names of tools; longer ones are data that went astray."""
+MESSAGE_BYTES_MAX: Final = FRAME_BYTES_MAX - 128 * KIB
+"""Value of one message: a frame that delivers it, with headers and ids, must stay below the frame's bound."""
+MESSAGES_PER_PUSH_MAX: Final = 10_000
+"""Messages in one push, which is one operation of the log; the published protocol has the same bound."""
+DELIVERIES_PER_RECEIVE_MAX: Final = 10_000
+"""Messages in one receive, and acknowledgements in one call: a command must not hold the loop."""
+DELIVERY_BYTES_MAX: Final = 8 * MIB
+"""Bodies in one receive; what follows is delivered by the next. Below the bound of a frame."""
+QUEUE_KEY_BYTES_MAX: Final = 1 * KIB
+"""A dedup or group key: each is held in memory for as long as it matters."""
+REASON_BYTES_MAX: Final = 4 * KIB
+"""The reason of a refusal, cut beyond: room for a traceback's end, for every dead letter there is."""
+DEDUP_KEYS_MAX: Final = 2_000_000
+"""Dedup keys that one queue remembers, about 200 bytes each: 6,600 a second with the default window."""
+REPEATED_ACKS_MAX: Final = 4_096
+"""Latest deliveries of a queue for which an acknowledgement that is sent again is still confirmed."""
+COUNT_MAX: Final = 1 << 53
+"""A limit that a queue is given, in messages or bytes: any integer that JSON carries exactly."""
+RESIDENT_BYTES_DEFAULT: Final = 64 * MIB
+"""Bodies that one queue keeps in memory when they are in the log as well: seconds of any consumer's work."""
+RESIDENT_BYTES_TOTAL_DEFAULT: Final = 512 * MIB
+"""The same over all queues of a node."""
+READ_AHEAD_BYTES: Final = 1 * MIB
+"""Bodies read from the log together: large enough for a disk, small enough for a turn of the loop."""
+READ_AHEAD_MESSAGES: Final = 1_024
+"""The same in messages."""
+DUMP_BYTES: Final = 256 * KIB
+"""One operation of a snapshot: bounded, so that a slice of a dump is."""
+
 # Time.
 TTL_MS_MAX: Final = 1 << 53
 """285,000 years: larger values are mistakes in the unit and would overflow a sum with the clock."""
 REQUEST_TIMEOUT_MS_MAX: Final = 3_600_000
 """A request is remembered until its deadline; an hour is past any synchronous call."""
+VISIBILITY_TIMEOUT_MS_DEFAULT: Final = 30_000
+"""How long a consumer may work on a message before another one gets it; what clients of queues expect."""
+LEASE_MS_MAX: Final = 7 * 24 * 3_600_000
+"""A lease is for a consumer that lives: a week is past any job that does not extend it."""
+DELIVERIES_DEFAULT: Final = 5
+"""Deliveries before a message is a dead letter: enough for a fault that passes."""
+DEDUP_WINDOW_MS_DEFAULT: Final = 300_000
+"""How long a push can be repeated without a second message: past any client's retries."""
+DEDUP_WINDOW_MS_MAX: Final = 7 * 24 * 3_600_000
+"""Each key is remembered so long; DEDUP_KEYS_MAX is the bound that is met first."""
+DEAD_RETENTION_MS_DEFAULT: Final = 14 * 24 * 3_600_000
+"""How long a dead letter waits for somebody to look at it: over a holiday."""
+DEAD_LETTERS_DEFAULT: Final = 1_000_000
+"""Dead letters that a queue keeps, the oldest go first: a queue that only fails must not fill the memory."""
 
 # Memory that one peer can pin.
 OUTPUT_HIGH_WATER_BYTES: Final = 1 * MIB
@@ -114,5 +162,3 @@ DEAD_LETTERS_MAX: Final = 100_000
 """Dead letters of one group; past it the oldest are dropped, and counted."""
 DEAD_LETTERS_BYTES_MAX: Final = 64 * MIB
 """The same in bytes: dead letters are in memory, so that retention cannot take them."""
-REASON_BYTES_MAX: Final = 1 * KIB
-"""Why a message was refused; a longer reason is cut."""
