@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from librt.strings import read_i32_be
 from mypy_extensions import i64, mypyc_attr, trait
 
-from nexo.brokers.journal import FLUSH, FSYNC, Journal
+from nexo.brokers import stream_operations
+from nexo.brokers.journal import FLUSH, FSYNC, OPERATION_HEAD_BYTES, Journal
 from nexo.brokers.pubsub import PubSub
+from nexo.brokers.queue import records as queue_records
+from nexo.brokers.queue.queues import Queues
 from nexo.brokers.requests import Requests
 from nexo.brokers.store import Store
+from nexo.brokers.streams import Streams
 from nexo.errors import StorageError
 from nexo.limits import JOURNAL_PENDING_BYTES_MAX
 
@@ -24,6 +29,18 @@ EXPIRE_BUDGET: Final = 2_000
 at once are spread over many turns and none of them is long."""
 WORK_BUDGET: Final = 2_000
 """Small steps of background work in one turn, for the same reason."""
+
+
+WITHDRAWN: Final = frozenset(
+    (
+        queue_records.CREATE,
+        queue_records.PUSH,
+        stream_operations.CREATE,
+        stream_operations.APPEND,
+        stream_operations.JOIN,
+    )
+)
+"""Operations that never were when their batch is lost: whoever waited for them has been told so."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -86,16 +103,27 @@ class Node:
     with `wait_for_journal`.
     """
 
-    def __init__(self, driver: Driver, store: Store, pubsub: PubSub, journal: Journal) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        journal: Journal,
+        store: Store,
+        pubsub: PubSub,
+        queues: Queues,
+        streams: Streams,
+    ) -> None:
         self.driver = driver
+        self.journal = journal
         self.store = store
         self.pubsub = pubsub
-        self.journal = journal
+        self.queues = queues
+        self.streams = streams
         self.requests = Requests()
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
         self.turn_open = False
         self.congested = False
+        self.fault = ""
         self._held_flush: list[_Held] = []
         self._held_fsync: list[_Held] = []
         self._waiting: list[Confirmations] = []
@@ -114,9 +142,14 @@ class Node:
         Returns True when there is more to do at once, even if no input comes.
         """
         self.turn_open = False
+        now = self.now
         self.pubsub.flush()
         self.store.flush_watches()
+        self.queues.flush(now)
+        self.streams.flush(now)
         more = self.store.work(WORK_BUDGET)
+        if self.queues.work(WORK_BUDGET):
+            more = True
         if self.jobs:
             jobs, self.jobs = self.jobs, []
             for job in jobs:
@@ -125,12 +158,34 @@ class Node:
             # What the jobs finished may have published and changed.
             self.pubsub.flush()
             self.store.flush_watches()
-        self.journal.close_batch()
+            self.queues.flush(now)
+            self.streams.flush(now)
+        self._close_batch()
         if self.journal.pending_bytes > JOURNAL_PENDING_BYTES_MAX:
             self.congested = True
         return more or len(self.jobs) > 0
 
     # The journal.
+
+    def _close_batch(self) -> None:
+        """What the turn recorded is a batch; replies to commands that recorded nothing need not wait for it."""
+        if not self.journal.keeping:
+            return
+        if len(self.journal.out) > 0:
+            self.journal.close_batch(self.fault != "")
+            return
+        recorded = self.journal.batch - 1
+        for held in (self._held_flush, self._held_fsync):
+            for one in reversed(held):
+                if one.batch <= recorded:
+                    break
+                one.batch = recorded
+        self._release_settled()
+
+    def check_room(self) -> None:
+        """Raises StorageError while the disk takes nothing that needs more room."""
+        if self.fault:
+            raise StorageError(self.fault)
 
     def hold(self, owner: Confirmations, level: i64, replies: bytes) -> None:
         """Keep replies to this turn's commands until their batch is settled at a level."""
@@ -146,14 +201,19 @@ class Node:
 
     def settled(self) -> None:
         """The journal has got further: release the replies that waited for that."""
-        self.begin()
-        self._held_flush = self._release(self._held_flush, FLUSH)
-        self._held_fsync = self._release(self._held_fsync, FSYNC)
+        now = self.begin()
+        self.queues.settled(now)
+        self.streams.settled()
+        self._release_settled()
         if self.congested and self.journal.pending_bytes <= JOURNAL_PENDING_BYTES_MAX // 2:
             self.congested = False
             waiting, self._waiting = self._waiting, []
             for owner in waiting:
                 owner.resume()
+
+    def _release_settled(self) -> None:
+        self._held_flush = self._release(self._held_flush, FLUSH)
+        self._held_fsync = self._release(self._held_fsync, FSYNC)
 
     def _release(self, held: list[_Held], level: i64) -> list[_Held]:
         """Send what is settled at this level; what is left, in its order."""
@@ -165,15 +225,53 @@ class Node:
             one.owner.confirmed(one.replies)
         return held[count:] if count > 0 else held
 
-    def withdraw(self, first_batch: i64, error: StorageError) -> None:
-        """Batches from this one on could not be stored: what waited for them is refused."""
+    def withdraw(self, first_batch: i64, fault: str, lost: list[bytes]) -> None:
+        """Batches from this one on could not be stored: what waited for them is refused, and never was.
+
+        Until `room_again` nothing is taken that needs room on the disk. What else stood in the `lost`
+        batches has happened (a message was delivered, settled, has expired): it is recorded once more.
+        """
+        self.fault = fault
+        error = StorageError(fault)
         self.begin()
+        self.queues.withdraw(first_batch)
+        self.streams.withdraw(first_batch)
         for held in (self._held_flush, self._held_fsync):
             for one in held:
                 if one.batch >= first_batch:
                     one.owner.refused(one.replies, error)
         self._held_flush = [one for one in self._held_flush if one.batch < first_batch]
         self._held_fsync = [one for one in self._held_fsync if one.batch < first_batch]
+        for payload in lost:
+            self._record_again(payload)
+
+    def _record_again(self, payload: bytes) -> None:
+        position: i64 = 0
+        while position < len(payload):
+            end = position + OPERATION_HEAD_BYTES + i64(read_i32_be(payload, position + 1))
+            if payload[position] not in WITHDRAWN:
+                self.journal.out.write(payload[position:end])
+            position = end
+
+    def room_again(self) -> None:
+        """The disk takes everything again."""
+        self.fault = ""
+        self.begin()
+
+    def apply(self, kind: i64, data: bytes, start: i64, end: i64, address: i64) -> None:
+        """Do one recorded operation again; its body is data[start:end]. StorageError when it makes no sense."""
+        if queue_records.CREATE <= kind <= queue_records.RESTORE_NUMBER:
+            self.queues.apply(kind, data, start, end, address, self.now)
+        elif stream_operations.CREATE <= kind <= stream_operations.GROUP:
+            self.streams.apply(kind, data, start, end, address, self.now)
+        else:
+            raise StorageError(
+                f"the log has an operation of kind 0x{kind:02x}, which this version does not know"
+            )
+
+    def recovered(self) -> None:
+        """Every recorded operation has been done again."""
+        self.queues.recovered(self.now)
 
     def advance(self) -> i64:
         """Do what is due by now; returns the time of the next deadline (0 = there is none)."""
@@ -182,6 +280,8 @@ class Node:
         deadline = self.store.expire(now, EXPIRE_BUDGET)
         deadline = earlier(deadline, self.pubsub.expire(now, EXPIRE_BUDGET))
         deadline = earlier(deadline, self.requests.expire(now))
+        deadline = earlier(deadline, self.queues.advance(now, EXPIRE_BUDGET))
+        deadline = earlier(deadline, self.streams.advance(now, EXPIRE_BUDGET))
         self.store.flush_watches()
         return deadline
 

@@ -62,7 +62,8 @@ class Run(Hooks):
         self.now_ms = 1000
         self.writer = writer_class(files, start, lambda report: self.log.settle(report))
         self.sink = SteppedWriter(self.writer)
-        self.log = Log(files, self.sink, start, self, file_bytes)
+        self.log = Log(files, self, file_bytes)
+        self.log.go_on(self.sink, start)
 
     def append(self, body: bytes, level: int = FSYNC) -> Sent:
         """One operation in the open batch."""

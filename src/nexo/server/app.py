@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import secrets
 import signal
 from collections.abc import Callable
 from typing import Final
 
 from nexo._version import __version__
-from nexo.brokers.journal import Journal
 from nexo.brokers.pubsub import PubSub
+from nexo.brokers.queue.queues import Queues
 from nexo.brokers.store import Store
+from nexo.brokers.streams import Streams
 from nexo.node import Node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.config import Config
+from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
 from nexo.server.turns import LoopDriver
 
@@ -31,9 +34,19 @@ class Server:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._driver = LoopDriver(asyncio.get_running_loop())
-        store = Store(memory_max=config.memory_max_bytes, eviction=config.eviction)
-        self.node = Node(self._driver, store, PubSub(), Journal())
+        loop = asyncio.get_running_loop()
+        self._driver = LoopDriver(loop)
+        self.keeper = Keeper(config.data_dir, loop)
+        journal = self.keeper.journal
+        seed = secrets.randbits(32)
+        self.node = Node(
+            self._driver,
+            journal,
+            Store(memory_max=config.memory_max_bytes, eviction=config.eviction, seed=seed),
+            PubSub(seed),
+            Queues(journal, seed),
+            Streams(journal, seed),
+        )
         self._driver.attach(self.node)
         self.listener = Listener(
             self.node,
@@ -46,7 +59,12 @@ class Server:
         self.port = config.port
 
     async def start(self) -> None:
-        """Accept connections; `host` and `port` then say where. OSError when that fails."""
+        """Recover, then accept connections; `host` and `port` then say where.
+
+        Raises what Keeper.recover does, and OSError when the address cannot be used.
+        """
+        self.keeper.recover(self.node)
+        self.node.begin()  # deadlines that were recovered
         self.host, self.port = await self.listener.start(self.config.host, self.config.port)
 
     async def stop(self) -> None:
@@ -56,6 +74,8 @@ class Server:
             await asyncio.sleep(0)
         self.node.turn()
         await self.listener.stop(self.config.shutdown_seconds)
+        self.node.turn()
+        await self.keeper.stop()
         self._driver.stop()
 
 

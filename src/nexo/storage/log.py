@@ -33,6 +33,8 @@ from nexo.storage.format import (
 
 RESERVE_NAME: Final = "reserve"
 PROBE_NAME: Final = "probe.tmp"
+NOWHERE: Final = 1 << 62
+"""An address above all others: while it is the base, everything is read from files."""
 BUFFER_KEPT_BYTES: Final = 1024 * 1024
 """A buffer that has grown past this is given back after its batch."""
 
@@ -53,43 +55,52 @@ class Start:
 class Log(Journal):
     """The journal of a node that keeps its data.
 
+    Until `go_on` it can only be read: brokers are made with it, and are brought back from what recovery finds.
     `pending_bytes` are not yet written: too many of them, and the node takes no more input. `full`: the disk
     is full, and only essential batches are taken until `try_again` is true. `fenced`: a write or a sync has
     failed, and nothing is taken until the node is started again. `fault` says why. Reading goes on always.
     """
 
-    def __init__(
-        self, files: Files, sink: Sink, start: Start, hooks: Hooks, file_bytes: i64 = LOG_FILE_BYTES
-    ) -> None:
-        super().__init__(True)
-        self.batch = start.batch
-        self.written = start.batch - 1
-        self.synced = start.batch - 1
-        self.epoch = start.epoch
+    def __init__(self, files: Files, hooks: Hooks, file_bytes: i64 = LOG_FILE_BYTES) -> None:
+        super().__init__(False)
+        self.base = NOWHERE
+        self.epoch: i64 = 0
         self.full = False
         self.fenced = False
         self.fault = ""
         self._files = files
-        self._sink = sink
+        self._sink = Sink()
         self._hooks = hooks
         self._file_bytes = file_bytes
         self._used = False
         self._waiting: list[Batch] = []
         self._wanted_bytes: i64 = 0
-        self._valid_from: i64 = start.file
-        self._tail_file = start.tail_file
-        self._tail_crc = start.tail_crc
+        self._valid_from: i64 = 0
+        self._tail_file: i64 = 0
+        self._tail_crc: i64 = 0
         self._file: i64 = 0
         self._offset: i64 = 0
         self._seed: i64 = 0
         self._chain: i64 = 0
         self._opens = b""
+
+    def go_on(self, sink: Sink, start: Start) -> None:
+        """Record from now on, where recovery has ended."""
+        self.keeping = True
+        self.batch = start.batch
+        self.written = start.batch - 1
+        self.synced = start.batch - 1
+        self.epoch = start.epoch
+        self._sink = sink
+        self._valid_from = start.file
+        self._tail_file = start.tail_file
+        self._tail_crc = start.tail_crc
         self._open_file(start.file)
         try:
-            files.allocate(RESERVE_NAME, RESERVE_BYTES)
+            self._files.allocate(RESERVE_NAME, RESERVE_BYTES)
         except OSError as error:
             self.full = True
-            self.fault = f"{files.path(RESERVE_NAME)}: {error.strerror}"
+            self.fault = f"{self._files.path(RESERVE_NAME)}: {error.strerror}"
 
     @property
     def file(self) -> i64:

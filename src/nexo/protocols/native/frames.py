@@ -10,8 +10,16 @@ from __future__ import annotations
 from typing import Any, Final, final
 
 import msgspec
-from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64
+from librt.strings import (
+    BytesWriter,
+    read_i16_be,
+    read_i32_be,
+    read_i64_be,
+    write_i16_be,
+    write_i32_be,
+    write_i64_be,
+)
+from mypy_extensions import i16, i32, i64
 
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError
 from nexo.limits import HEADERS_BYTES_MAX, KEY_BYTES_MAX
@@ -119,6 +127,25 @@ class Payload:
         start = self.need(length, what)
         return self.data[start : start + length]
 
+    def short(self, what: str) -> bytes:
+        """A `key` element: u16 length and bytes."""
+        length = i64(read_i16_be(self.data, self.need(2, what))) & U16_MASK
+        start = self.need(length, what)
+        return self.data[start : start + length]
+
+    def json_object(self, what: str) -> dict[str, object]:
+        """The JSON object that fills the rest of the payload; {} when there is no more."""
+        start = self.need(self.end - self.position, what)
+        if start == self.end:
+            return {}
+        try:
+            found: dict[str, object] = msgspec.json.decode(
+                self.data[start : self.end], type=dict[str, object]
+            )
+        except msgspec.DecodeError as error:
+            raise InvalidArgumentError(f"{what}: {error}") from None
+        return found
+
     def key(self) -> bytes:
         key = self.string("the key")
         check_key(key)
@@ -165,6 +192,12 @@ def write_string(out: BytesWriter, text: bytes) -> None:
     """A `string`, `headers` or `any_with_len` element: u32 length and the bytes."""
     write_i32_be(out, i32(len(text)))
     out.write(text)
+
+
+def write_short(out: BytesWriter, key: bytes) -> None:
+    """A `key` element: u16 length and the bytes."""
+    write_i16_be(out, i16(len(key)))
+    out.write(key)
 
 
 def write_error(out: BytesWriter, correlation: i32, error: ServerError) -> None:

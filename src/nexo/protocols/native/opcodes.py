@@ -137,11 +137,53 @@ ITEM_DEDUP: Final = 0x04
 ITEM_GROUP: Final = 0x08
 ITEM_HEADERS: Final = 0x10
 ITEM_TTL: Final = 0x20
+ITEM_FLAGS: Final = 0x3F
+
+PUSH_DONE: Final = 1
+PUSH_DUPLICATE: Final = 2
 
 SETTLE_ACK: Final = 0
 SETTLE_RELEASE: Final = 1
 SETTLE_FAILED: Final = 2
 SETTLE_FATAL: Final = 3
 SETTLE_EXTEND: Final = 4
-BACKOFF_DELAY: Final = (1 << 64) - 1
-"""A delay that leaves it to the queue's policy."""
+BY_POLICY: Final = -1
+"""A delay that leaves it to the queue's backoff."""
+
+# Stream.
+STREAM_CREATE: Final = 0x30
+STREAM_PUB: Final = 0x31
+STREAM_FETCH: Final = 0x32
+STREAM_JOIN: Final = 0x33
+STREAM_ACK: Final = 0x34
+STREAM_EXISTS: Final = 0x35
+STREAM_DELETE: Final = 0x36
+STREAM_DESCRIBE: Final = 0x37
+STREAM_SEEK: Final = 0x38
+STREAM_LEAVE: Final = 0x39
+STREAM_PEEK_DLS: Final = 0x3A
+STREAM_MOVE_TO_STREAM: Final = 0x3B
+STREAM_DELETE_DLS: Final = 0x3C
+STREAM_PURGE_DLS: Final = 0x3D
+STREAM_ACK_MANY: Final = 0x3E
+STREAM_EXTENDED: Final = 0x3F
+"""The command is the first byte of the payload."""
+
+STREAMX_READ: Final = 0x01
+STREAMX_APPEND: Final = 0x02
+STREAMX_FETCH: Final = 0x03
+STREAMX_NACK: Final = 0x04
+STREAMX_SEEK: Final = 0x05
+STREAMX_ADMIN: Final = 0x06
+
+STREAM_MAX_AGE: Final = 0x01
+STREAM_MAX_BYTES: Final = 0x02
+
+APPEND_EXPECTED: Final = 0x01
+APPEND_PRODUCER: Final = 0x02
+
+SEEK_BEGINNING: Final = 0
+SEEK_END: Final = 1
+SEEK_SEQUENCE: Final = 2
+SEEK_TIME: Final = 3
+SEEK_LAST: Final = 4

@@ -29,7 +29,9 @@ from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.channel import Channel, ServerInfo
 from nexo.protocols.native.frames import Payload, check_key, check_value, write_head, write_string
 from nexo.protocols.native.pubsub import EVENTS, PLAIN, PubSubCommands
+from nexo.protocols.native.queue import QueueCommands
 from nexo.protocols.native.store import StoreCommands
+from nexo.protocols.native.stream import StreamCommands
 from nexo.protocols.session import Output, Peers
 
 log: Final = logging.getLogger("nexo.native")
@@ -48,6 +50,8 @@ class NativeSession(Channel):
         self.pubsub = node.pubsub
         self.store_commands = StoreCommands(self)
         self.pubsub_commands = PubSubCommands(self)
+        self.queue_commands = QueueCommands(self)
+        self.stream_commands = StreamCommands(self)
         self.name = b""
 
     # Order.
@@ -190,10 +194,10 @@ class NativeSession(Channel):
             self.hello(payload)
         elif code == op.PING:
             self.data(payload.data[payload.position : payload.end])
-        elif 0x10 <= code < 0x20:
-            raise NotAvailableError(f"queues (opcode 0x{code:02x}) are not available in this version")
-        elif 0x30 <= code < 0x40:
-            raise NotAvailableError(f"streams (opcode 0x{code:02x}) are not available in this version")
+        elif op.QUEUE_CREATE <= code <= op.QUEUE_ADMIN:
+            self.queue_commands.dispatch(code, payload, now)
+        elif op.STREAM_CREATE <= code <= op.STREAM_EXTENDED:
+            self.stream_commands.dispatch(code, payload, now)
         elif code == op.BATCH:
             raise NotAvailableError("batches (opcode 0x41) are not available in this version")
         else:
@@ -241,4 +245,6 @@ class NativeSession(Channel):
     def connection_lost(self, error: Exception | None) -> None:
         self.store_commands.close()
         self.pubsub_commands.close()
+        self.queue_commands.close()
+        self.stream_commands.close()
         super().connection_lost(error)

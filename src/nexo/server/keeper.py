@@ -1,0 +1,120 @@
+"""The node's data directory: brings the brokers back from it, and runs the log while the node runs.
+
+Owns the lock, the log, its writer's thread and the snapshots. Reports come from the writer's thread into the
+loop; everything else here runs in the loop. Knows the brokers only as what operations are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from nexo.node import Node
+from nexo.storage.batch import Batch, Hooks, Report
+from nexo.storage.files import Files
+from nexo.storage.format import operations
+from nexo.storage.log import Log
+from nexo.storage.recovery import Recovery
+from nexo.storage.thread import ThreadedWriter
+from nexo.storage.writer import Writer
+
+log: Final = logging.getLogger("nexo.storage")
+
+TRY_AGAIN_SECONDS: Final = 0.5
+"""How often a full disk is asked whether there is room again."""
+
+
+def monotonic_ms() -> int:
+    """The writer's clock, which needs no date."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Keeper(Hooks):
+    """Storage of one node. Make it, make the node with `journal`, then `recover`."""
+
+    def __init__(self, folder: str, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.files = Files(folder)
+        self.journal = Log(self.files, self)
+        self._loop = loop
+        self._node: Node | None = None
+        self._writer: ThreadedWriter | None = None
+        self._retry: asyncio.TimerHandle | None = None
+
+    def recover(self, node: Node) -> None:
+        """Bring the node's brokers back and record from now on.
+
+        Raises DataLockedError, DamagedError, NewerFormatError, StorageError, and OSError when the disk refuses.
+        """
+        self._node = node
+        self.files.make_folder()
+        self.files.lock()
+        recovery = Recovery(self.files)
+        began = time.monotonic()
+        for replayed in recovery.replay():
+            for kind, start, end in operations(replayed.payload):
+                address = replayed.address + start if replayed.address else 0
+                node.apply(kind, replayed.payload, start, end, address)
+        node.recovered()
+        report = recovery.report
+        for cut in report.cuts:
+            log.warning("%s: %d bytes cut at %d: %s", cut.file, cut.size, cut.offset, cut.reason)
+        log.info(
+            "%s: %d batches, %d bytes read in %.2f s after %s",
+            self.files.folder,
+            report.batches,
+            report.bytes,
+            time.monotonic() - began,
+            "an orderly end"
+            if report.clean
+            else "an end without notice"
+            if report.batches
+            else "no earlier life",
+        )
+        writer = Writer(self.files, recovery.start, self._report)
+        self._writer = ThreadedWriter(writer, monotonic_ms)
+        self.journal.go_on(self._writer, recovery.start)
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """Write and sync what was recorded, and give up the directory."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._writer is not None:
+            self.journal.finish()
+            await self._loop.run_in_executor(None, self._writer.stop)
+            # The thread's last reports are in the loop's queue, ahead of this.
+            await asyncio.sleep(0)
+        self.files.unlock()
+
+    # From the writer's thread.
+
+    def _report(self, report: Report) -> None:
+        self._loop.call_soon_threadsafe(self.journal.settle, report)
+
+    # From the log, in the loop.
+
+    def settled(self) -> None:
+        if self._node is not None:
+            self._node.settled()
+
+    def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
+        if self._node is None:
+            return
+        if recoverable:
+            log.error("the disk is full, and writes are refused until there is room: %s", error)
+            if self._retry is None:
+                self._retry = self._loop.call_later(TRY_AGAIN_SECONDS, self._try_again)
+        else:
+            log.critical("no more is written until the server is started again: %s", error)
+        self._node.withdraw(first_batch, error, [batch.payload for batch in lost])
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if not self.journal.try_again():
+            self._retry = self._loop.call_later(TRY_AGAIN_SECONDS, self._try_again)
+        elif self._node is not None:
+            log.warning("there is room on the disk again")
+            self._node.room_again()
