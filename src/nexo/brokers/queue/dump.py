@@ -30,16 +30,16 @@ _DEDUP: Final = 3
 
 @final
 class DumpJob:
-    """Writes all queues to a journal. With `volatile` the messages of queues at level memory, too: that is
+    """Writes all queues to a journal. With `with_memory` the messages of queues at level memory, too: that is
     for the orderly end of a node, after which nothing happens that is not recorded."""
 
-    __slots__ = ("_after", "_now", "_number", "_out", "_part", "_parts", "_volatile")
+    __slots__ = ("_after", "_now", "_number", "_out", "_part", "_parts", "_with_memory")
 
-    def __init__(self, out: Journal, parts: list[Parts], number: i64, volatile: bool, now: i64) -> None:
+    def __init__(self, out: Journal, parts: list[Parts], number: i64, with_memory: bool, now: i64) -> None:
         self._out = out
         self._parts = parts
         self._number = number
-        self._volatile = volatile
+        self._with_memory = with_memory
         self._now = now
         self._part: i64 = _HEAD
         self._after: i64 = 0
@@ -54,7 +54,7 @@ class DumpJob:
             if self._part == _HEAD:
                 self._head(parts)
                 budget -= 1
-                if parts.definition.level != MEMORY or self._volatile:
+                if parts.definition.level != MEMORY or self._with_memory:
                     self._part = _LIVING
                 else:
                     self._parts.pop()
