@@ -131,7 +131,7 @@ class Disk(Files):
     def make_folder(self) -> None:
         pass
 
-    def lock(self) -> None:
+    def lock(self, shared: bool = False) -> None:
         if self.locked:
             raise DataLockedError(self.folder, 1)
         self.locked = True

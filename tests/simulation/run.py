@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
+from nexo.errors import NexoError
 from nexo.limits import LOG_FILE_BYTES
 from nexo.storage.batch import Batch, Hooks
 from nexo.storage.files import Files
@@ -51,7 +52,11 @@ class Run(Hooks):
         files.make_folder()
         files.lock()
         self.recovery = Recovery(files)
-        self.replayed = list(self.recovery.replay())
+        try:
+            self.replayed = list(self.recovery.replay())
+        except NexoError:
+            files.unlock()
+            raise
         self.report = self.recovery.report
         self.bodies = [
             item.payload[start:end] for item in self.replayed for _, start, end in operations(item.payload)

@@ -42,21 +42,28 @@ class Files:
         """Create the folder, and what is missing above it, for our user alone."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
 
-    def lock(self) -> None:
-        """Own the folder until `unlock` or the end of the process. DataLockedError when somebody else does."""
+    def lock(self, shared: bool = False) -> None:
+        """Own the folder until `unlock` or the end of the process. DataLockedError when somebody else does.
+
+        `shared`: only keep others from owning it, and write nothing.
+        """
         import fcntl
 
-        fd = os.open(self.path(LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if shared and not os.path.exists(self.path(LOCK_NAME)):
+            return
+        flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+        fd = os.open(self.path(LOCK_NAME), flags | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
             os.close(fd)
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise DataLockedError(self.folder, int(holder) if holder.isdigit() else 0) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        if not shared:
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
         self._lock_fd = fd
 
     def unlock(self) -> None:

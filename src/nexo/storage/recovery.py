@@ -8,6 +8,7 @@ Newest snapshot → the log files from the one that the snapshot names → the n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,7 @@ from nexo.storage.format import (
     OFFSET_BITS,
     OPERATION_END,
     SNAPSHOT_NAME,
+    Header,
     log_name,
     snapshot_name,
 )
@@ -29,6 +31,8 @@ from nexo.storage.reading import FileReader
 from nexo.storage.snapshot import check_snapshot
 from nexo.storage.tail import damage
 
+DAMAGED_NAME: Final = re.compile(r"log-(\d{10})\.nexo\.damaged-\d+")
+"""What a repair has moved away."""
 LEFTOVER: Final = ".tmp"
 END_KIND: Final = bytes((OPERATION_END,))
 
@@ -66,6 +70,29 @@ class Replayed:
     address: int
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far a replay has come: the last batch, the last log file and the crc of its last record."""
+
+    batch: int
+    tail_file: int
+    tail_crc: int
+    replay_from: int
+
+
+def order_fault(header: Header, before: Place, first: bool) -> str:
+    """F6: a file continues the one before it, the first one what the snapshot covers; empty when it does."""
+    if first and header.first > before.batch + 1:
+        return f"batches {before.batch + 1} to {header.first - 1} are missing before it"
+    if first and header.previous != 0 and before.replay_from == 0:
+        return f"{log_name(header.previous)} is missing before it"
+    if not first and header.previous != before.tail_file:
+        return f"it continues {log_name(header.previous)}, which is missing"
+    if not first and (header.chain != before.tail_crc or header.first <= before.batch):
+        return f"it does not continue {log_name(header.previous)}"
+    return ""
+
+
 class Recovery:
     """Reads a data directory whose lock is held. Iterate over `replay`, then `start` says where the log goes on.
 
@@ -81,6 +108,7 @@ class Recovery:
         self._keep: list[int] = []
         self._batch = 0
         self._epoch = 0
+        self._number = 0
         self._tail_file = 0
         self._tail_crc = 0
 
@@ -106,7 +134,8 @@ class Recovery:
         chain = self._without_torn_header(chain)
         for number in chain:
             yield from self._log(number, chain)
-        last = max([0, self._replay_from - 1, *chain])
+        # A number that was used is not used again, not even after a repair: old addresses must not find new bytes.
+        last = max([0, self._number, *chain, *damaged_numbers(names)])
         self._start = Start(self._batch + 1, last + 1, self._epoch + 1, self._tail_file, self._tail_crc)
         self._tidy(numbers)
 
@@ -123,7 +152,7 @@ class Recovery:
                 continue
             reader = FileReader(self._files, name)
             self.report.snapshot_batch = self._batch = reader.header.first
-            self._epoch = reader.header.epoch
+            self._epoch, self._number = reader.header.epoch, reader.header.number
             self._replay_from, self._keep = end.replay_from, end.keep_files
             for record in reader.records():
                 if record.batch <= end.records:
@@ -150,7 +179,10 @@ class Recovery:
         reader = FileReader(self._files, log_name(number))
         if reader.fault:
             raise DamagedError(reader.path, 0, reader.fault)
-        self._check_order(reader, first=number == chain[0])
+        before = Place(self._batch, self._tail_file, self._tail_crc, self._replay_from)
+        reason = order_fault(reader.header, before, first=number == chain[0])
+        if reason:
+            raise DamagedError(reader.path, 0, reason)
         self.report.clean = False
         snapshot_batch = self.report.snapshot_batch
         for record in reader.records():
@@ -165,22 +197,6 @@ class Recovery:
         self._batch = max(self._batch, reader.batch)
         self._epoch = max(self._epoch, reader.header.epoch)
         self._tail_file, self._tail_crc = number, reader.chain
-
-    def _check_order(self, reader: FileReader, first: bool) -> None:
-        """F6: a file continues the one before it, and the first one the snapshot or nothing."""
-        header = reader.header
-        reason = ""
-        if first:
-            if header.first > self._batch + 1:
-                reason = f"batches {self._batch + 1} to {header.first - 1} are missing before it"
-            elif header.previous != 0 and self._replay_from == 0:
-                reason = f"{log_name(header.previous)} is missing before it"
-        elif header.previous != self._tail_file:
-            reason = f"it continues {log_name(header.previous)}, which is missing"
-        elif header.chain != self._tail_crc or header.first <= self._batch:
-            reason = f"it does not continue {log_name(header.previous)}"
-        if reason:
-            raise DamagedError(reader.path, 0, reason)
 
     def _had_torn_header(self) -> bool:
         return len(self.report.cuts) > 0
@@ -212,3 +228,8 @@ class Recovery:
 def log_numbers(names: list[str]) -> list[int]:
     """The numbers of the log files among names, in order."""
     return sorted([int(found[1]) for name in names if (found := LOG_NAME.fullmatch(name))])
+
+
+def damaged_numbers(names: list[str]) -> list[int]:
+    """The numbers of log files that a repair has moved away, in whole or in part."""
+    return [int(found[1]) for name in names if (found := DAMAGED_NAME.fullmatch(name))]

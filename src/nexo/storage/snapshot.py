@@ -174,7 +174,7 @@ class SnapshotWriter:
         names = self._files.names()
         numbers = sorted([int(found[1]) for name in names if (found := LOG_NAME.fullmatch(name))])
         replay_from = self._log.file
-        for number, following in zip(numbers, [*numbers[1:], 0], strict=True):
+        for number, following in zip(numbers, [*numbers[1:], 0], strict=False):
             if following == 0 or self._first_batch(following) > self.batch + 1:
                 replay_from = number
                 break
