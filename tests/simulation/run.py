@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.errors import NexoError

@@ -94,6 +94,11 @@ def crash_everywhere(seed: int, writer: type[Writer], disk: type[Disk] = Disk, k
     return crash_at
 
 
+def crash_everywhere_often(writer: type[Writer], disk: type[Disk] = Disk) -> None:
+    for seed in range(5):
+        crash_everywhere(seed, writer, disk)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_power_cut_at_every_call(seed: int) -> None:
     assert crash_everywhere(seed, Writer) > 20
@@ -106,14 +111,12 @@ def test_sigkill_at_every_call(seed: int) -> None:
 
 def test_the_checker_finds_a_missing_sync() -> None:
     with pytest.raises(AssertionError, match="is gone"):
-        for seed in range(5):
-            crash_everywhere(seed, NeverSyncs)
+        crash_everywhere_often(NeverSyncs)
 
 
 def test_the_checker_finds_a_missing_sync_of_the_folder() -> None:
     with pytest.raises(AssertionError, match="is gone"):
-        for seed in range(5):
-            crash_everywhere(seed, Writer, SyncsNoFolder)
+        crash_everywhere_often(Writer, SyncsNoFolder)
 
 
 @pytest.mark.parametrize("seed", range(6))

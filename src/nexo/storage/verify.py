@@ -134,7 +134,7 @@ def _bodies(files: Files, name: str, report: Report, used: bool) -> None:
 
 
 def _log(files: Files, number: int, chain: list[int], place: Place, report: Report) -> Place:
-    """A file of the replay; returns how far it goes."""
+    """A file of the replay; returns how far it goes. What follows from an earlier fault is no fault of its own."""
     name = log_name(number)
     reader = FileReader(files, name)
     last = number == chain[-1]
@@ -144,7 +144,7 @@ def _log(files: Files, number: int, chain: list[int], place: Place, report: Repo
         report.problems.append(Problem(name, 0, reader.fault, stops=not torn, torn=torn))
         return place
     reason = order_fault(reader.header, place, first=number == chain[0])
-    if reason:
+    if reason and not _stops_at(report, log_name(reader.header.previous)):
         report.problems.append(Problem(name, 0, reason, stops=True))
     unwhole = _count(reader, "log", report)
     if unwhole is not None:
@@ -158,6 +158,10 @@ def _log(files: Files, number: int, chain: list[int], place: Place, report: Repo
         text = f"{reader.fault}, and {why}" if why else reader.fault
         report.problems.append(Problem(name, reader.position, text, stops=bool(why), torn=not why))
     return Place(max(place.batch, reader.batch), number, reader.chain, place.replay_from)
+
+
+def _stops_at(report: Report, name: str) -> bool:
+    return any(problem.name == name and problem.stops for problem in report.problems)
 
 
 def _count(reader: FileReader, role: str, report: Report) -> Record | None:
