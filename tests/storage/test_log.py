@@ -167,7 +167,8 @@ class Threaded:
         self.reports: SimpleQueue[Report] = SimpleQueue()
         writer = writer_class(files, recovery.start, self.reports.put)
         self.thread = ThreadedWriter(writer, lambda: time.monotonic_ns() // 1_000_000)
-        self.log = Log(files, self.thread, recovery.start, self.hooks)
+        self.log = Log(files, self.hooks)
+        self.log.go_on(self.thread, recovery.start)
         self.thread.start()
 
     def pump(self) -> None:
