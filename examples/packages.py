@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,7 +168,10 @@ async def run(records: list[Record], host: str, port: int) -> int:
 def own_broker() -> Iterator[int]:
     """A broker on a free port, for the time of the run; its port."""
     command = [sys.executable, "-m", "nexo", "serve", "--port", "0", "--log-level", "warning"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen([*command, "--data-dir", folder], stdout=subprocess.PIPE, text=True) as process,
+    ):
         assert process.stdout is not None
         ready = process.stdout.readline()
         try:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from typing import NamedTuple
 SOURCE = Path(__file__).parents[2] / "src"
 READY = re.compile(r"nexo (\S+) ready on (\S+):(\d+) \((compiled|interpreted)\), pid (\d+)\n")
 PATIENCE_SECONDS = 30
+FOLDERS = tempfile.TemporaryDirectory(prefix="nexo-tests-")
+"""Data directories of servers that were given none; gone when the tests are."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -23,7 +26,8 @@ def environment(**extra: str) -> dict[str, str]:
         if not name.startswith("NEXO_") or name == "NEXO_PURE"
     }
     path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(SOURCE)) if part)
-    return {**kept, "PYTHONPATH": path, **extra}
+    folder = tempfile.mkdtemp(dir=FOLDERS.name)
+    return {**kept, "PYTHONPATH": path, "NEXO_DATA_DIR": folder, **extra}
 
 
 def start(*arguments: str, **extra: str) -> subprocess.Popen[str]:

@@ -15,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 READY = re.compile(r"ready on \S*?:(\d+) .*pid (\d+)")
 START_SECONDS_MAX = 30.0
+FOLDERS = tempfile.TemporaryDirectory(prefix="nexo-tests-")
+"""Data directories of servers that were given none; gone when the tests are."""
 
 
 def environment() -> dict[str, str]:
@@ -36,6 +38,7 @@ class Serving:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by kill()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nexo", "serve", "--port", str(port), *flags],
+            cwd=tempfile.mkdtemp(dir=FOLDERS.name),
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
