@@ -195,6 +195,11 @@ class Node:
         else:
             self._held_fsync.append(held)
 
+    @property
+    def holding(self) -> bool:
+        """Whether replies wait for the journal."""
+        return len(self._held_flush) > 0 or len(self._held_fsync) > 0
+
     def wait_for_journal(self, owner: Confirmations) -> None:
         """Have `owner.resume` called when the node is not congested any more."""
         self._waiting.append(owner)
@@ -284,6 +289,20 @@ class Node:
         deadline = earlier(deadline, self.streams.advance(now, EXPIRE_BUDGET))
         self.store.flush_watches()
         return deadline
+
+
+def make_node(
+    driver: Driver, journal: Journal, seed: int = 0, memory_max: i64 = 0, eviction: str = "reject"
+) -> Node:
+    """A node whose brokers record in this journal; `seed` decides what is drawn at random."""
+    return Node(
+        driver,
+        journal,
+        Store(memory_max=memory_max, eviction=eviction, seed=seed),
+        PubSub(seed),
+        Queues(journal, seed),
+        Streams(journal, seed),
+    )
 
 
 def earlier(one: i64, other: i64) -> i64:

@@ -26,8 +26,7 @@ def environment(**extra: str) -> dict[str, str]:
         if not name.startswith("NEXO_") or name == "NEXO_PURE"
     }
     path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(SOURCE)) if part)
-    folder = tempfile.mkdtemp(dir=FOLDERS.name)
-    return {**kept, "PYTHONPATH": path, "NEXO_DATA_DIR": folder, **extra}
+    return {**kept, "PYTHONPATH": path, "NEXO_DATA_DIR": f"{FOLDERS.name}/data", **extra}
 
 
 def start(*arguments: str, **extra: str) -> subprocess.Popen[str]:
@@ -78,7 +77,8 @@ class Broker:
     """A server in a process of its own; its ready line is parsed."""
 
     def __init__(self, arguments: Sequence[str] = (), **extra: str) -> None:
-        self.process = start("serve", "--port", "0", *arguments, **extra)
+        folder = tempfile.mkdtemp(dir=FOLDERS.name)
+        self.process = start("serve", "--port", "0", *arguments, **{"NEXO_DATA_DIR": folder, **extra})
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
         found = READY.fullmatch(self.line)

@@ -140,7 +140,8 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import nexo
 from nexo import *
-print(sorted(name for name in sys.modules if name.startswith(("nexo.brokers", "nexo.server", "nexo.cli", "nexo.node"))))
+ours = ("nexo.brokers.", "nexo.server.", "nexo.cli.", "nexo.node.")
+print(sorted(name for name in sys.modules if (name + ".").startswith(ours)))
 """
     assert python(code) == "[]"
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from nexo.brokers.journal import Journal
-from nexo.brokers.pubsub import PubSub
-from nexo.brokers.queue.queues import Queues
-from nexo.brokers.store import Store
-from nexo.brokers.streams import Streams
-from nexo.node import Driver, Node
+from nexo.node import Driver, make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.session import NativeSession
 from tests.vectors.wire import Frame, Splitter, b, request
@@ -28,12 +24,6 @@ class Hand(Driver):
 
     def turn_opened(self) -> None:
         pass
-
-
-def node_without_storage(driver: Driver) -> Node:
-    """All four brokers in memory."""
-    journal = Journal()
-    return Node(driver, journal, Store(), PubSub(), Queues(journal), Streams(journal, 0))
 
 
 class Recorder:
@@ -79,7 +69,7 @@ class Alone:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX, other: Alone | None = None) -> None:
         self.driver = Hand() if other is None else other.driver
-        self.node = node_without_storage(self.driver) if other is None else other.node
+        self.node = make_node(self.driver, Journal()) if other is None else other.node
         self.recorder = Recorder()
         info = ServerInfo("0", frame_bytes_max)
         self.session = NativeSession(self.node, self.recorder, self.recorder, info)  # type: ignore[arg-type]

@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from nexo._version import __version__
-from nexo.brokers.pubsub import PubSub
-from nexo.brokers.store import Store
+from nexo.brokers.journal import Journal
 from nexo.client.client import DEFAULT_TIMEOUT_SECONDS, Client, open_client
 from nexo.client.connection import Connection
 from nexo.client.events import Announcer, Event
@@ -22,7 +21,7 @@ from nexo.client.greeting import Credentials
 from nexo.client.link import Link
 from nexo.client.opening import Opening
 from nexo.limits import FRAME_BYTES_MAX, OUTPUT_HIGH_WATER_BYTES, OUTPUT_LOW_WATER_BYTES
-from nexo.node import Driver, Node
+from nexo.node import Driver, Node, make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.session import NativeSession
 from nexo.protocols.session import Session
@@ -76,7 +75,7 @@ class Broker:
 
     def __init__(self, now: Callable[[], int] | None) -> None:
         self._driver = LoopDriver(now or _clock())
-        self._node = Node(self._driver, Store(), PubSub())
+        self._node = make_node(self._driver, Journal())
         self._info = ServerInfo(__version__, FRAME_BYTES_MAX)
         self._sessions: set[Session] = set()
 

@@ -11,11 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nexo._version import __version__
-from nexo.brokers.pubsub import PubSub
-from nexo.brokers.queue.queues import Queues
-from nexo.brokers.store import Store
-from nexo.brokers.streams import Streams
-from nexo.node import Node
+from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.config import Config
 from nexo.server.keeper import Keeper
@@ -37,15 +33,12 @@ class Server:
         loop = asyncio.get_running_loop()
         self._driver = LoopDriver(loop)
         self.keeper = Keeper(config.data_dir, loop)
-        journal = self.keeper.journal
-        seed = secrets.randbits(32)
-        self.node = Node(
+        self.node = make_node(
             self._driver,
-            journal,
-            Store(memory_max=config.memory_max_bytes, eviction=config.eviction, seed=seed),
-            PubSub(seed),
-            Queues(journal, seed),
-            Streams(journal, seed),
+            self.keeper.journal,
+            secrets.randbits(32),
+            config.memory_max_bytes,
+            config.eviction,
         )
         self._driver.attach(self.node)
         self.listener = Listener(
@@ -59,13 +52,14 @@ class Server:
         self.port = config.port
 
     async def start(self) -> None:
-        """Recover, then accept connections; `host` and `port` then say where.
+        """Take the address, recover, accept connections; `host` and `port` then say where.
 
         Raises what Keeper.recover does, and OSError when the address cannot be used.
         """
+        self.host, self.port = await self.listener.bind(self.config.host, self.config.port)
         self.keeper.recover(self.node)
         self.node.begin()  # deadlines that were recovered
-        self.host, self.port = await self.listener.start(self.config.host, self.config.port)
+        await self.listener.start()
 
     async def stop(self) -> None:
         """Finish what was read, tell the clients, close."""
@@ -73,6 +67,7 @@ class Server:
             self.node.turn()
             await asyncio.sleep(0)
         self.node.turn()
+        await self.keeper.settle()
         await self.listener.stop(self.config.shutdown_seconds)
         self.node.turn()
         await self.keeper.stop()

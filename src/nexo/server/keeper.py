@@ -11,6 +11,7 @@ import logging
 import time
 from typing import Final
 
+from nexo.errors import StorageError
 from nexo.node import Node
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files
@@ -42,12 +43,19 @@ class Keeper(Hooks):
         self._node: Node | None = None
         self._writer: ThreadedWriter | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._moved = asyncio.Event()
 
     def recover(self, node: Node) -> None:
         """Bring the node's brokers back and record from now on.
 
-        Raises DataLockedError, DamagedError, NewerFormatError, StorageError, and OSError when the disk refuses.
+        Raises DataLockedError, DamagedError, NewerFormatError, and StorageError when the disk refuses.
         """
+        try:
+            self._recover(node)
+        except OSError as error:
+            raise StorageError(f"{self.files.folder}: {error.strerror or error}") from None
+
+    def _recover(self, node: Node) -> None:
         self._node = node
         self.files.make_folder()
         self.files.lock()
@@ -78,6 +86,13 @@ class Keeper(Hooks):
         self.journal.go_on(self._writer, recovery.start)
         self._writer.start()
 
+    async def settle(self) -> None:
+        """Until every reply that waits for the log has been given."""
+        node = self._node
+        while node is not None and node.holding:
+            self._moved.clear()
+            await self._moved.wait()
+
     async def stop(self) -> None:
         """Write and sync what was recorded, and give up the directory."""
         if self._retry is not None:
@@ -99,6 +114,7 @@ class Keeper(Hooks):
     def settled(self) -> None:
         if self._node is not None:
             self._node.settled()
+        self._moved.set()
 
     def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
         if self._node is None:
@@ -110,6 +126,7 @@ class Keeper(Hooks):
         else:
             log.critical("no more is written until the server is started again: %s", error)
         self._node.withdraw(first_batch, error, [batch.payload for batch in lost])
+        self._moved.set()
 
     def _try_again(self) -> None:
         self._retry = None

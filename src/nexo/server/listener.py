@@ -128,13 +128,18 @@ class Listener:
         self.accepted = 0
         self.refused = 0
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address in use. OSError when it is taken or not ours."""
+    async def bind(self, host: str, port: int) -> tuple[str, int]:
+        """Take the address, without accepting yet; returns it. OSError when it is taken or not ours."""
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Greeting(self), host, port, backlog=1024
+            lambda: Greeting(self), host, port, backlog=1024, start_serving=False
         )
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
+
+    async def start(self) -> None:
+        """Accept connections."""
+        assert self._server is not None
+        await self._server.start_serving()
 
     @property
     def connections(self) -> int:
