@@ -6,7 +6,8 @@ from typing import Final
 
 OK: Final = 0
 NEGATIVE: Final = 1
-"""A negative answer: no such key, nothing received, a condition not met; of `serve`: the address cannot be used."""
+"""A negative answer: no such key, nothing received, a condition not met, damage found; of `serve`: the address
+cannot be used."""
 USAGE: Final = 2
 """The command line, the environment or the configuration is wrong."""
 FAILED: Final = 3

@@ -21,6 +21,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "pub": ("nexo.cli.pub", "Publish messages: an argument, lines of standard input, a file."),
     "sub": ("nexo.cli.sub", "Receive the messages of one or more filters."),
     "request": ("nexo.cli.request", "Send a request and print its reply."),
+    "verify": ("nexo.cli.verify", "Check every record in a data directory."),
+    "repair": ("nexo.cli.repair", "Move away what a broker cannot start with."),
     "bench": ("nexo.cli.bench", "Load a broker and measure it."),
 }
 """Name → (module with a click command called `command`, one line of help)."""
