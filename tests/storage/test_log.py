@@ -228,6 +228,18 @@ def test_stopping_drains(tmp_path: Path) -> None:
     assert run.log.synced == numbers[-1]
 
 
+def test_a_fault_at_the_very_end_does_not_hang(tmp_path: Path) -> None:
+    class Broken(Writer):
+        def close(self) -> None:
+            raise RuntimeError("a fault of ours")
+
+    run = Threaded(Files(str(tmp_path)), Broken)
+    run.append(b"confirmed", FSYNC)
+    run.stop()
+    assert run.log.synced == 1
+    assert run.log.fenced
+
+
 def test_a_fault_of_the_writer_fences_and_tells(tmp_path: Path) -> None:
     class Broken(Writer):
         def _sync_file(self) -> None:

@@ -38,8 +38,8 @@ class ThreadedWriter(Sink):
 
     def _run(self) -> None:
         batches: list[Batch] = []
+        running = True
         try:
-            running = True
             while running:
                 batches, running = self._take()
                 if batches:
@@ -51,7 +51,7 @@ class ThreadedWriter(Sink):
         except Exception as error:  # noqa: BLE001
             # A fault of ours: whoever waits for a batch is told, and nothing more is confirmed.
             self._writer.fence(f"the writer failed: {error!r}", batches)
-            while (batch := self._queue.get()) is not None:
+            while running and (batch := self._queue.get()) is not None:
                 self._writer.fence(f"the writer failed: {error!r}", [batch])
 
     def _take(self) -> tuple[list[Batch], bool]:
