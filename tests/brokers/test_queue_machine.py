@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nexo.brokers.queue.consumers import Consumer, Waiter
-from nexo.brokers.queue.message import Delivery, Item
-from nexo.brokers.queue.parts import EXPIRED
-from nexo.brokers.queue.queue import (
+from nexo.brokers.queue.lending import (
     DIED,
     DISCONNECTED,
     DONE,
@@ -27,6 +25,8 @@ from nexo.brokers.queue.queue import (
     RELEASE,
     REPEATED,
 )
+from nexo.brokers.queue.message import Delivery, Item
+from nexo.brokers.queue.parts import EXPIRED
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.queue.records import PUSH
 from nexo.brokers.queue.replay import RESTARTED
@@ -82,7 +82,9 @@ class Model:
         entry = self.messages.pop(id)
         if entry.group and self.fronts.get(entry.group) == id:
             del self.fronts[entry.group]
-            held = [one for one, it in self.messages.items() if it.group == entry.group and it.state == "held"]
+            held = [
+                one for one, it in self.messages.items() if it.group == entry.group and it.state == "held"
+            ]
             if held:
                 self.place(min(held))
 
@@ -443,6 +445,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(snapshot=st.booleans())
     def restart(self, snapshot: bool) -> None:
         self.settle()
+        self.log.close()  # what was lent to waiters just now
         for id in self.model.leased():
             self.ended(id, self.model.messages[id], False)
         self.old = [(id, token, False) for id, token, _ in self.old]

@@ -94,6 +94,7 @@ class WaitLine:
 
     def join(self, waiter: Waiter, consumer: Consumer, queue_number: i64, count: i64, deadline: i64) -> None:
         """Puts one who does not wait yet at the end of the line."""
+        assert waiter.consumer is None, "it waits already"
         self._last_ticket += 1
         waiter.consumer = consumer
         waiter.queue_number = queue_number

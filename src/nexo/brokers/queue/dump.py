@@ -30,16 +30,23 @@ _DEDUP: Final = 3
 
 @final
 class DumpJob:
-    """Writes all queues to a journal. With `with_memory` the messages of queues at level memory, too: that is
-    for the orderly end of a node, after which nothing happens that is not recorded."""
+    """Writes all queues to a journal.
 
-    __slots__ = ("_after", "_now", "_number", "_out", "_part", "_parts", "_with_memory")
+    With `with_memory` the messages of queues at level memory, too: that is for the orderly end of a node,
+    after which nothing happens that is not recorded. With `relocate` living messages take the addresses of
+    what is written here, so that the log before it may go; `out` must then give addresses that can be read.
+    """
 
-    def __init__(self, out: Journal, parts: list[Parts], number: i64, with_memory: bool, now: i64) -> None:
+    __slots__ = ("_after", "_now", "_number", "_out", "_part", "_parts", "_relocate", "_with_memory")
+
+    def __init__(
+        self, out: Journal, parts: list[Parts], number: i64, with_memory: bool, relocate: bool, now: i64
+    ) -> None:
         self._out = out
         self._parts = parts
         self._number = number
         self._with_memory = with_memory
+        self._relocate = relocate
         self._now = now
         self._part: i64 = _HEAD
         self._after: i64 = 0
@@ -108,6 +115,7 @@ class DumpJob:
                 out.append(flags)
                 write_text(out, message.reason)
                 write_item(self._out, out, with_bodies[place])
+                self._moved(message, with_bodies[place])
             self._out.end()
             done += len(chunk)
         self._after = messages[-1].id
@@ -127,9 +135,15 @@ class DumpJob:
             write_i64_be(out, letter.died_at)
             write_text(out, letter.reason)
             write_item(self._out, out, message)
+            self._moved(letter.message, message)
             self._out.end()
         self._after = letters[-1].serial
         return len(letters)
+
+    def _moved(self, message: QueueMessage, copy: QueueMessage) -> None:
+        if self._relocate:
+            message.address = copy.address
+            message.checksum = copy.checksum
 
     def _dedup(self, parts: Parts) -> i64:
         keys = parts.dedup.living(self._now, self._after, _MESSAGES)

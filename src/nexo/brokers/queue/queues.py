@@ -206,6 +206,7 @@ class Queues:
     def apply(self, kind: i64, data: bytes, start: i64, end: i64, address: i64, now: i64) -> None:
         """Does one recorded operation again; its body is data[start:end] and lies at `address` of the log.
 
+        An address of 0 says that it cannot be read from there later: message bodies then stay in memory.
         Call `recovered` after the last. Raises StorageError for an operation that makes no sense.
         """
         reader = Reader(data, start, end, address)
@@ -235,10 +236,10 @@ class Queues:
         for queue in self._by_number.values():
             replay.recovered(queue.parts, now)
 
-    def dump(self, out: Journal, now: i64, with_memory: bool = True) -> DumpJob:
+    def dump(self, out: Journal, now: i64, with_memory: bool = True, relocate: bool = False) -> DumpJob:
         """A job that writes what all queues are now; see DumpJob."""
         parts = [queue.parts for queue in self._by_number.values()]
-        return DumpJob(out, parts, self._last_number, with_memory, now)
+        return DumpJob(out, parts, self._last_number, with_memory, relocate, now)
 
 
 def _definition(numbers: dict[str, int]) -> Definition:

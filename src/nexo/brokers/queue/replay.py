@@ -30,7 +30,7 @@ before, though the end of the log was lost. More than a million a millisecond wo
 
 @final
 class Reader:
-    """Reads one operation's body. `address` is where data[start] lies in the log."""
+    """Reads one operation's body. `address` is where data[start] lies in the log, 0 = nowhere that lasts."""
 
     __slots__ = ("_address", "_data", "_end", "_start", "at")
 
@@ -68,8 +68,8 @@ class Reader:
         return self.blob(self.u16())
 
     def address(self) -> i64:
-        """The address of what is read next."""
-        return self._address + self.at - self._start
+        """The address of what is read next, 0 if it cannot be read again."""
+        return 0 if self._address == 0 else self._address + self.at - self._start
 
     def skip(self, size: i64) -> None:
         self._take(size)
@@ -177,7 +177,7 @@ def _item(parts: Parts, reader: Reader, id: i64, enqueued_at: i64) -> QueueMessa
     message.checksum = i32(checksum - 0x1_0000_0000 if checksum > 0x7FFF_FFFF else checksum)
     if headers_bytes > 0:
         message.more().headers_bytes = headers_bytes
-    if parts.backlog.bodies.full:
+    if parts.backlog.bodies.full and message.address != 0:
         reader.skip(size)
         return message
     body = reader.blob(size)
