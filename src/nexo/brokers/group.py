@@ -16,6 +16,7 @@ from mypy_extensions import i64
 from nexo.brokers import stream_journal
 from nexo.brokers.stream_agenda import Scheduled
 from nexo.brokers.stream_backlog import Backlog
+from nexo.brokers.stream_backoff import backoff
 from nexo.brokers.stream_leases import Delivery
 from nexo.brokers.stream_letters import DeadLetter
 from nexo.brokers.stream_log import StreamLog
@@ -34,7 +35,6 @@ END: Final = 1
 SEQUENCE: Final = 2
 TIME: Final = 3
 
-_JITTER_PERCENT: Final = 20
 _EXPIRE_BUDGET: Final = 1_000  # leases that a fetch takes back at most; the agenda does the rest
 _NO_BOUND: Final = 1 << 62
 
@@ -296,26 +296,13 @@ class Group(Scheduled):
         if pending is None:
             raise _superseded(seq)
         if delay_ms < 0:
-            delay_ms = self._backoff(pending.attempts)
+            delay_ms = backoff(self.log.definition, pending.attempts, self.log.commons.random)
         self.nacked += 1
         due = now + delay_ms if delay_ms > 0 else 0
         backlog.give_back(pending, reason[:REASON_BYTES_MAX], due, now)
         self._schedule()
         if self._line:
             self._agenda.rouse(self)
-
-    def _backoff(self, attempts: i64) -> i64:
-        """Doubles with each attempt up to a bound; some jitter keeps those that failed together apart."""
-        definition = self.log.definition
-        delay = definition.backoff_ms
-        while attempts > 1 and delay < definition.backoff_max_ms:
-            delay *= 2
-            attempts -= 1
-        delay = min(delay, definition.backoff_max_ms)
-        spread = delay * _JITTER_PERCENT // 100
-        if spread > 0:
-            delay += self.log.commons.random.randrange(-spread, spread + 1)
-        return delay
 
     # Position.
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 _SLACK: Final = 64  # entries that are not worth tidying
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Scheduled:
     """Something with deadlines, or with somebody who waits for it. The attributes belong to the agenda."""
 

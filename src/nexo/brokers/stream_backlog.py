@@ -91,7 +91,7 @@ class Backlog:
                 heappop(self._ready)
                 self._forget(pending, now)
                 continue
-            block, first = log.block_at(seq)
+            block, first = log.blocks.at(seq)
             start = skip(block, 0, seq - first)
             stop = body_end(block, start)
             end = record_end(block, start)
@@ -116,7 +116,7 @@ class Backlog:
                 self._cursor = self.settled.after(self._cursor)
                 if self._cursor > log.last_seq:
                     break
-            block, seq = log.block_at(self._cursor)
+            block, seq = log.blocks.at(self._cursor)
             start = self._offset
             if self._offset_seq != self._cursor:
                 start = skip(block, 0, self._cursor - seq)
@@ -239,7 +239,7 @@ class Backlog:
         record = b""
         if pending.seq >= log.first_seq:
             try:
-                block, first = log.block_at(pending.seq)
+                block, first = log.blocks.at(pending.seq)
                 start = skip(block, 0, pending.seq - first)
                 record = block[start : record_end(block, start)]
             except StorageError:
@@ -307,7 +307,12 @@ class Backlog:
         self._cursor = floor + 1
         self._known_to = 0
 
-    # Replay.
+    # Snapshots and replay.
+
+    def known(self, seq: i64) -> Pending | None:
+        """A message that was handed out before, and is not settled."""
+        pending = self.pending.get(seq)
+        return None if pending is None or pending.attempts == 0 else pending
 
     def know(self, seq: i64, attempts: i64, due: i64, reason: bytes) -> None:
         """A message was handed out before a restart, and put off until `due` if that is not 0."""

@@ -10,14 +10,13 @@ from collections import deque
 from random import Random
 from typing import final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from nexo.brokers.journal import FSYNC, Journal
 from nexo.brokers.stream_agenda import Agenda, Scheduled
 from nexo.brokers.stream_cache import BlockCache
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Stager(Scheduled):
     """One whose blocks are staged."""
 

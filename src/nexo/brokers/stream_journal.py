@@ -9,7 +9,7 @@ from __future__ import annotations
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
-from nexo.brokers.journal import MEMORY
+from nexo.brokers.journal import MEMORY, Journal
 from nexo.brokers.stream_leases import Delivery, Pending
 from nexo.brokers.stream_letters import DeadLetter
 from nexo.brokers.stream_log import StreamLog
@@ -115,25 +115,36 @@ def write_retry(log: StreamLog, group: i64, pending: Pending, due: i64) -> None:
     """A message came back, and is put off until `due` (0: not)."""
     journal = log.commons.journal
     if journal.keeping:
-        out = _begin(log, RETRY, group)
-        write_i64_be(out, pending.seq)
-        write_i32_be(out, i32(pending.attempts))
-        write_i64_be(out, due)
-        write_text(out, pending.reason)
-        journal.end()
+        retry(journal, log.definition.durability, group, pending, due)
+
+
+def retry(journal: Journal, level: i64, group: i64, pending: Pending, due: i64) -> None:
+    """The operation of `write_retry`."""
+    out = journal.begin(RETRY, level)
+    write_i64_be(out, group)
+    write_i64_be(out, pending.seq)
+    write_i32_be(out, i32(pending.attempts))
+    write_i64_be(out, due)
+    write_text(out, pending.reason)
+    journal.end()
 
 
 def write_dead(log: StreamLog, group: i64, letter: DeadLetter) -> None:
     """A message was given up."""
     journal = log.commons.journal
     if journal.keeping:
-        out = _begin(log, DEAD, group)
-        write_i64_be(out, letter.seq)
-        write_i32_be(out, i32(letter.attempts))
-        write_i64_be(out, letter.died_at)
-        write_text(out, letter.reason)
-        write_text(out, letter.record)
+        letter_body(journal.begin(DEAD, log.definition.durability), group, letter)
         journal.end()
+
+
+def letter_body(out: BytesWriter, group: i64, letter: DeadLetter) -> None:
+    """The body of DEAD and of LETTER."""
+    write_i64_be(out, group)
+    write_i64_be(out, letter.seq)
+    write_i32_be(out, i32(letter.attempts))
+    write_i64_be(out, letter.died_at)
+    write_text(out, letter.reason)
+    write_text(out, letter.record)
 
 
 def write_bury(log: StreamLog, group: i64, seq: i64) -> None:

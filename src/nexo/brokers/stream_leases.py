@@ -83,6 +83,7 @@ class Leases:
         pending.attempts += 1
         pending.deadline = deadline
         pending.holder = holder
+        pending.reason = b""
         pending.queued += 1
         self.count += 1
         self._line.append(pending)

@@ -10,17 +10,20 @@ Knows neither groups nor who waits; `news` tells its subclass that more is visib
 
 from __future__ import annotations
 
+from typing import Final
+
 from crc32c import crc32c
 from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64, mypyc_attr
+from mypy_extensions import i32, i64
 
 from nexo.brokers.journal import MEMORY
+from nexo.brokers.stream_blocks import Blocks
 from nexo.brokers.stream_commons import Commons, Staged, Stager
 from nexo.brokers.stream_definition import Definition
-from nexo.brokers.stream_index import BlockIndex
 from nexo.brokers.stream_operations import APPEND, TRIM, write_text
 from nexo.brokers.stream_producers import Producers
 from nexo.brokers.stream_records import Records, Run, record_end, skip, write_record
+from nexo.brokers.stream_retention import excess, next_check
 from nexo.errors import InvalidArgumentError, LimitExceededError, SequenceMismatchError, StorageError
 from nexo.limits import (
     APPEND_RECORDS_MAX,
@@ -30,8 +33,9 @@ from nexo.limits import (
     STREAM_KEY_BYTES_MAX,
 )
 
+_UNSETTLED_MS: Final = 1_000  # until a block that is due but not visible is looked at again
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+
 class StreamLog(Stager):
     """The records of one stream. Sequences start at 1 and have no gaps.
 
@@ -47,14 +51,10 @@ class StreamLog(Stager):
         self.first_seq: i64 = 1
         self.last_seq: i64 = 0
         self.next_seq: i64 = 1
-        self.bytes: i64 = 0
-        self.index = BlockIndex()
+        self.blocks = Blocks(commons)
         self.producers = Producers()
         self.staged_batch: i64 = 0
         self.deleted = False
-        self._resident: dict[int, bytes] = {}  # by first sequence: staged, or without a place in the log
-        self._tail_place: i64 = 0  # the blocks from here on are kept in the cache
-        self._tail_bytes: i64 = 0
         self._last_time: i64 = 0
         self._writer: BytesWriter | None = None
         self._open_first: i64 = 0  # of the block that is being written
@@ -158,8 +158,8 @@ class StreamLog(Stager):
         level = self.definition.durability
         if not journal.keeping:
             for block, start, time in blocks:
-                self._keep(block, start, time, 0, 0)
-            self._tell_age()
+                self.blocks.add(block, start, time, 0, 0)
+            self._look_at_bounds()
             self._show(self.next_seq - 1)
             return
         out = journal.begin(APPEND, level)
@@ -175,7 +175,7 @@ class StreamLog(Stager):
             write_i64_be(out, time)
             write_i64_be(out, crc)
             write_i32_be(out, i32(len(block)))
-            self._keep(block, start, time, journal.address(), crc)
+            self.blocks.add(block, start, time, journal.address(), crc)
             out.write(block)
         write_i32_be(out, i32(len(notes)))
         for name, number, note_first, count in notes:
@@ -184,33 +184,11 @@ class StreamLog(Stager):
             write_i64_be(out, note_first)
             write_i32_be(out, i32(count))
         journal.end()
-        self._tell_age()
+        self._look_at_bounds()
         self.staged_batch = journal.batch
         self.commons.stage(Staged(self, journal.batch, first, self.next_seq - 1, place), level)
         if level == MEMORY:
             self._show(self.next_seq - 1)
-
-    def _keep(self, block: bytes, first: i64, time: i64, address: i64, crc: i64) -> None:
-        self._resident[first] = block
-        self.refer(first, time, address, len(block), crc)
-
-    def refer(self, first: i64, time: i64, address: i64, size: i64, crc: i64) -> None:
-        """Enters a block in the index."""
-        self.index.append(first, time, address, size, crc)
-        self.bytes += size
-        self.commons.refer(address, size)
-
-    def _tell_age(self) -> None:
-        """Has `retain` called when the oldest block is too old, or at once when there is too much."""
-        kept = self.definition
-        if len(self.index) == 0:
-            return
-        if (kept.max_bytes != 0 and self.bytes > kept.max_bytes) or (
-            kept.max_records != 0 and self.next_seq - self.first_seq > kept.max_records
-        ):
-            self.commons.agenda.schedule(self, 1)
-        elif kept.max_age_ms != 0 and self.wake_at == 0:
-            self.commons.agenda.schedule(self, self.index.time(0) + kept.max_age_ms)
 
     def _show(self, last: i64) -> None:
         self.last_seq = last
@@ -228,47 +206,22 @@ class StreamLog(Stager):
         """A batch has settled: its blocks are visible, and memory may let them go."""
         if self.deleted:
             return
-        place: i64 = len(self.index)
-        if staged.last >= self.first_seq:  # retention has left something of it
-            place = self.index.place_of(max(staged.first, self.first_seq))
-        cache = self.commons.cache
-        seq = staged.first
-        while place < len(self.index) and self.index.first(place) <= staged.last:
-            seq = self.index.first(place)
-            block = self._resident.pop(seq, None)
-            if block is not None:
-                cache.put(self.index.address(place), block)
-                self._tail_bytes += len(block)
-            place += 1
-        while self._tail_bytes > self.commons.tail_bytes_max and self._tail_place < place - 1:
-            cache.drop(self.index.address(self._tail_place))
-            self._tail_bytes -= self.index.size(self._tail_place)
-            self._tail_place += 1
-        self._tell_age()
+        self.blocks.settle(staged.first, staged.last)
         if staged.last > self.last_seq:
             self._show(staged.last)
+        self._look_at_bounds()
 
     def retract(self, staged: Staged) -> None:
         """A batch failed. What nobody has seen is forgotten; what was visible stays, in memory alone."""
         if self.deleted:
             return
         self.drop_open()
-        place: i64 = len(self.index) - 1
         if staged.last <= self.last_seq:
-            while place >= 0 and self.index.first(place) >= staged.first:
-                self.commons.refer(self.index.address(place), -self.index.size(place))
-                self.index.move(place, 0)
-                place -= 1
-            return
-        while place >= 0 and self.index.first(place) >= staged.first:
-            size = self.index.size(place)
-            self.commons.refer(self.index.address(place), -size)
-            self.bytes -= size
-            self._resident.pop(self.index.first(place), None)
-            self.index.pop()
-            place -= 1
-        self.next_seq = staged.first
-        self.producers.retract(self.next_seq)
+            self.blocks.unlog(staged.first)
+        else:
+            self.blocks.cut(staged.first)
+            self.next_seq = staged.first
+            self.producers.retract(self.next_seq)
 
     def drop_open(self) -> None:
         """Forgets what was appended since the last `close`."""
@@ -296,35 +249,16 @@ class StreamLog(Stager):
         if first != self.next_seq:
             raise StorageError(f"stream {self.number}: sequence {first} follows {self.next_seq - 1}")
         if address == 0:
-            self._resident[first] = block
-        self.refer(first, time, address, size, crc)
+            self.blocks.add(block, first, time, 0, crc)
+        else:
+            self.blocks.enter(first, time, address, size, crc)
+            self.blocks.skip_tail()
         self._last_time = time
         self.next_seq = first + count
         self.last_seq = self.next_seq - 1
-        self._tail_place = len(self.index)
-        self._tell_age()
+        self._look_at_bounds()
 
     # Reading.
-
-    def block_at(self, seq: i64) -> tuple[bytes, i64]:
-        """The block that holds a visible sequence, and its first sequence. Raises StorageError."""
-        place = self.index.place_of(seq)
-        first = self.index.first(place)
-        block = self._resident.get(first)
-        if block is not None:
-            return block, first
-        address = self.index.address(place)
-        cache = self.commons.cache
-        block = cache.get(address)
-        if block is None:
-            size = self.index.size(place)
-            block = self.commons.journal.read(address, size)
-            if len(block) != size or crc32c(block) != self.index.crc(place):
-                raise StorageError(
-                    f"stream {self.number}: the block of sequence {seq} at {address} is damaged"
-                )
-            cache.put(address, block)
-        return block, first
 
     def read(self, from_seq: i64, count: i64, bytes_max: i64) -> Records:
         """Up to `count` visible records from a sequence on, which is clamped to what there is.
@@ -336,7 +270,7 @@ class StreamLog(Stager):
         found = Records(min(seq, self.last_seq + 1))
         left = min(count, FETCH_RECORDS_MAX)
         while seq <= self.last_seq and left > 0:
-            block, first = self.block_at(seq)
+            block, first = self.blocks.at(seq)
             start = skip(block, 0, seq - first)
             end = start
             taken: i64 = 0
@@ -358,10 +292,11 @@ class StreamLog(Stager):
 
     def seq_at_time(self, time: i64) -> i64:
         """The first visible sequence that is not older than a time; `last_seq + 1` when there is none."""
-        place = self.index.place_at_time(time)
-        if place >= len(self.index) or self.index.first(place) > self.last_seq:
+        index = self.blocks.index
+        place = index.place_at_time(time)
+        if place >= len(index) or index.first(place) > self.last_seq:
             return self.last_seq + 1
-        block, seq = self.block_at(self.index.first(place))
+        block, seq = self.blocks.at(index.first(place))
         start: i64 = 0
         while read_i64_be(block, start) < time:
             start = record_end(block, start)
@@ -370,33 +305,15 @@ class StreamLog(Stager):
 
     def time_of(self, seq: i64) -> i64:
         """When the block of a sequence was written, Unix ms."""
-        return self.index.time(self.index.place_of(seq))
+        return self.blocks.index.time(self.blocks.index.place_of(seq))
 
     # Retention.
 
     def retain(self, now: i64) -> i64:
-        """Drops the oldest blocks where a bound asks for it; gives the time at which the next is too old.
-
-        The bounds in bytes and records leave the newest block, which may be larger than they are.
-        """
-        kept = self.definition
-        index = self.index
-        shown: i64 = len(index)
-        while shown > 0 and index.first(shown - 1) > self.last_seq:
-            shown -= 1
-        count: i64 = 0
-        left = self.bytes
+        """Drops the oldest blocks where a bound asks for it; gives the time at which to look again, 0 for never."""
+        index = self.blocks.index
         end = self.recorded_seq()
-        while count < shown:
-            spare = count + 1 < len(index)
-            if not (
-                (kept.max_age_ms != 0 and index.time(count) + kept.max_age_ms <= now)
-                or (spare and kept.max_bytes != 0 and left > kept.max_bytes)
-                or (spare and kept.max_records != 0 and end - index.first(count) > kept.max_records)
-            ):
-                break
-            left -= index.size(count)
-            count += 1
+        count = excess(self.definition, self.blocks, self.last_seq, end, now)
         if count > 0:
             self.trim(index.first(count) if count < len(index) else end)
             journal = self.commons.journal
@@ -405,10 +322,15 @@ class StreamLog(Stager):
                 write_i64_be(out, self.number)
                 write_i64_be(out, self.first_seq)
                 journal.end()
-        if len(index) == 0 or kept.max_age_ms == 0:
-            return 0
-        # What is not visible yet is not dropped; it is looked at again.
-        return max(index.time(0) + kept.max_age_ms, now + 1_000)
+        again = next_check(self.definition, self.blocks, end)
+        # What is due and still there is not visible yet: it is looked at again when it is.
+        return again if again == 0 or again > now else now + _UNSETTLED_MS
+
+    def _look_at_bounds(self) -> None:
+        """Has `retain` called when it has something to do."""
+        again = next_check(self.definition, self.blocks, self.next_seq)
+        if again != 0:
+            self.commons.agenda.sooner(self, again)
 
     def recorded_seq(self) -> i64:
         """The sequence after the last one that a `close` has recorded."""
@@ -417,22 +339,8 @@ class StreamLog(Stager):
         return self._closed[0][1] if self._closed else self._open_first
 
     def trim(self, first_kept: i64) -> None:
-        """Forgets the blocks before a sequence, which is a block's first or the one after the last."""
-        count: i64 = 0
-        index = self.index
-        while count < len(index) and index.first(count) < first_kept:
-            size = index.size(count)
-            address = index.address(count)
-            self.bytes -= size
-            self._resident.pop(index.first(count), None)
-            self.commons.refer(address, -size)
-            if address != 0:
-                self.commons.cache.drop(address)
-            if count >= self._tail_place:
-                self._tail_bytes = max(0, self._tail_bytes - size)
-            count += 1
-        index.trim(count)
-        self._tail_place = max(0, self._tail_place - count)
+        """Forgets what comes before a sequence, which is a block's first or the one after the last."""
+        self.blocks.trim(first_kept)
         self.first_seq = max(self.first_seq, first_kept)
         self.next_seq = max(self.next_seq, first_kept)
         self.last_seq = max(self.last_seq, first_kept - 1)

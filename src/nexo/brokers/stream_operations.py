@@ -21,9 +21,10 @@ and the log is replayed from where the snapshot began. So bodies say what is, no
     0x3C SEEK             group, floor, generation
     0x3D GROUP_DELETE     group
     0x3E GROUP            stream, group, generation, floor, text name, i32 runs, runs × (first seq, count)
+    0x3F LETTER           as DEAD, of a message that need not be settled: a seek may have come since
 
-INDEX, PRODUCER and GROUP stand in snapshots only. To change a body, take another kind (0x3F is free) and
-go on reading the old one.
+INDEX, PRODUCER, GROUP and LETTER stand in snapshots only. To change a body, give the stream's CREATE another
+field that tells so, and go on reading the old one: no kind is free.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ BURY: Final = 0x3B
 SEEK: Final = 0x3C
 GROUP_DELETE: Final = 0x3D
 GROUP: Final = 0x3E
+LETTER: Final = 0x3F
 
 
 def write_text(out: BytesWriter, text: bytes) -> None:

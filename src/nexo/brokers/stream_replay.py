@@ -23,6 +23,7 @@ from nexo.brokers.stream_operations import (
     GROUP_DELETE,
     INDEX,
     JOIN,
+    LETTER,
     PRODUCER,
     RETRY,
     SEEK,
@@ -47,7 +48,7 @@ def replay(registry: Registry, kind: i64, data: bytes, start: i64, end: i64, add
         stream = registry.by_number.get(body.number())
         if stream is not None:
             _of_stream(registry, stream, kind, body, now)
-    elif DELIVER <= kind <= GROUP_DELETE:
+    elif DELIVER <= kind <= GROUP_DELETE or kind == LETTER:
         group = registry.numbers.groups.get(body.number())
         if group is not None:
             _of_group(group, kind, body)
@@ -73,6 +74,7 @@ def _create(registry: Registry, body: Body) -> None:
     if former is not None:
         registry.forget(former)
     stream = registry.adopt(number, name, Definition(options), created_at)
+    stream.created_batch = 0
     stream.start_at(first)
 
 
@@ -110,6 +112,7 @@ def _of_stream(registry: Registry, stream: Stream, kind: i64, body: Body, now: i
             if former is not None:
                 stream.forget_group(former)
             group = stream.adopt(number, name, now)
+            group.recorded_batch = 0
         if kind == GROUP:
             group.restart(floor, generation)
             _settle(group, body)
@@ -157,13 +160,14 @@ def _of_group(group: Group, kind: i64, body: Body) -> None:
         attempts = body.small()
         due = body.number()
         backlog.know(seq, attempts, due, body.text())
-    elif kind == DEAD:
+    elif kind == DEAD or kind == LETTER:
         seq = body.number()
         attempts = body.small()
         died_at = body.number()
         reason = body.text()
         backlog.letters.add(DeadLetter(seq, attempts, died_at, reason, body.text()))
-        backlog.know_settled(seq, 1)
+        if kind == DEAD:
+            backlog.know_settled(seq, 1)
     elif kind == BURY:
         seq = body.number()
         if seq == 0:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import final
 
-from librt.strings import write_i32_be, write_i64_be
-from mypy_extensions import i32, i64
+from librt.strings import write_i64_be
+from mypy_extensions import i64
 
 from nexo.brokers.group import Group, Member
 from nexo.brokers.journal import Journal
 from nexo.brokers.stream import Stream
 from nexo.brokers.stream_commons import Commons
 from nexo.brokers.stream_definition import check, compare, complete
-from nexo.brokers.stream_operations import CREATE, DELETE, write_text
+from nexo.brokers.stream_dump import DumpJob, write_create
+from nexo.brokers.stream_operations import DELETE
 from nexo.brokers.stream_registry import Registry
 from nexo.brokers.stream_replay import replay
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
@@ -155,6 +156,10 @@ class Streams:
         """
         replay(self._registry, kind, data, start, end, address, now)
 
+    def dump(self, journal: Journal) -> DumpJob:
+        """Writes the present state to a snapshot, a portion at each step: see DumpJob."""
+        return DumpJob(self._registry, journal)
+
     def live_files(self) -> set[int]:
         """The numbers of the log files that hold blocks which may still be read."""
         return set(self.commons.live_bytes)
@@ -163,17 +168,3 @@ class Streams:
     def groups(self) -> list[Group]:
         """All groups of all streams."""
         return list(self._registry.numbers.groups.values())
-
-
-def write_create(journal: Journal, stream: Stream) -> None:
-    """The definition and the bounds of a stream."""
-    out = journal.begin(CREATE, stream.definition.durability)
-    write_i64_be(out, stream.number)
-    write_i64_be(out, stream.created_at)
-    write_i64_be(out, stream.first_seq)
-    write_text(out, stream.name)
-    options = stream.definition.options()
-    write_i32_be(out, i32(len(options)))
-    for option in options:
-        write_i64_be(out, option)
-    journal.end()
