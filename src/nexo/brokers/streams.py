@@ -110,6 +110,10 @@ class Streams:
         for member in self._members.pop(consumer, []):
             member.group.drop(member, now)
 
+    def members_of(self, consumer: object) -> list[Member]:
+        """The memberships of a consumer; some may have ended."""
+        return list(self._members.get(consumer, []))
+
     # The turn, the log and time.
 
     def flush(self, now: i64) -> None:
