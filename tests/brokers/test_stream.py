@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nexo.brokers.group import BEGINNING
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY, Journal
 from nexo.brokers.stream import Stream
 from nexo.brokers.stream_records import Records
@@ -212,9 +213,16 @@ def test_what_has_not_settled_is_not_seen(level: int) -> None:
     kit.streams.flush(NOW)
     assert stream.last_seq == (0 if level == FSYNC else 1)
     assert len(told.calls) == stream.last_seq
-    kit.settle()
-    assert values(stream) == [(1, b"\x00a")]
+    stream.append(b"", b"\x00b", b"", NOW)
+    kit.streams.flush(NOW)
+    kit.journal.reach()
+    kit.streams.settled()
+    kit.streams.flush(NOW)
+    assert values(stream)[0] == (1, b"\x00a")
+    assert stream.last_seq == (2 if level == MEMORY else 1)  # the second one's batch is still open
     assert told.calls == ["readable"]
+    kit.turn()
+    assert stream.last_seq == 2
     assert stream.unsettled() == 0
 
 
@@ -240,6 +248,18 @@ def test_a_failed_batch_is_forgotten() -> None:
     kit.restart()
     assert seen(kit.streams, NOW) == state
     assert values(kit.streams.find(b"orders"), 3) == [(3, b"\x00kept")]
+
+
+def test_a_failure_undoes_nothing_that_was_replayed() -> None:
+    kit = Kit()
+    stream = kit.create()
+    stream.group(b"g", NOW)
+    fill(stream, kit, 2)
+    kit.restart()
+    kit.streams.withdraw(kit.journal.batch)
+    stream = kit.streams.find(b"orders")
+    assert list(stream.groups) == [b"g"]
+    assert len(values(stream)) == 2
 
 
 def test_level_memory_keeps_what_was_seen_when_the_disk_fails() -> None:
@@ -475,11 +495,11 @@ def test_a_crash_loses_what_was_not_synced_and_no_more() -> None:
 def test_a_snapshot_mentions_no_sequence_that_came_after_its_beginning() -> None:
     kit = Kit()
     stream = kit.create(durability=FLUSH)
+    seat = kit.join(stream)
     fill(stream, kit, 4)
     job, dumped = snapshot(kit)
     batch = kit.journal.batch - 1
     assert not job.step(1)
-    seat = kit.join(stream)
     fill(stream, kit, 4)
     for delivery in seat.fetch():
         seat.ack(delivery)
@@ -497,6 +517,41 @@ def test_a_snapshot_mentions_no_sequence_that_came_after_its_beginning() -> None
     member = streams.join(again, b"g", "c", NOW)
     got = member.group.fetch(member.consumer_id, member.generation, 100, NOW)
     assert 5 in [one.seq for one in got]
+
+
+def test_a_snapshot_while_retention_goes_on() -> None:
+    kit = Kit()
+    stream = kit.create(max_age_ms=1_000)
+    fill(stream, kit, 1_200, turns=600)
+    kit.now += 500
+    fill(stream, kit, 2)
+    job, dumped = snapshot(kit)
+    batch = kit.journal.batch - 1
+    for _ in range(2):
+        assert not job.step(1)  # the definition, and a portion of the index
+    kit.later(500)
+    assert stream.first_seq == 1_201
+    assert job.step(1_000)
+    state = seen(kit.streams, kit.now)
+    kit.journal.crash()  # the log does not tell of what retention took; the snapshot does
+    assert seen(recover(kit, dumped, batch), kit.now) == state
+
+
+def test_a_dead_letter_and_a_seek_in_a_snapshot() -> None:
+    kit = Kit()
+    stream = kit.create(max_deliveries=1)
+    seat = kit.join(stream)
+    fill(stream, kit, 1)
+    seat.nack(seat.fetch()[0])
+    seat.group.seek(BEGINNING, 0, NOW)
+    kit.turn()
+    job, dumped = snapshot(kit)
+    assert job.step(1_000)
+    streams = recover(kit, dumped, kit.journal.batch - 1)
+    assert seen(streams, NOW) == seen(kit.streams, NOW)
+    member = streams.join(streams.find(b"orders"), b"g", "c", NOW)
+    assert len(member.group.peek(0, 9)) == 1
+    assert len(member.group.fetch(member.consumer_id, member.generation, 9, NOW)) == 1
 
 
 def test_an_operation_that_ends_early_is_damage() -> None:
