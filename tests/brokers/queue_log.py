@@ -1,12 +1,13 @@
-"""What the queue tests share: a journal in memory, a waiter that remembers, and a restart."""
+"""What the queue tests share: a journal in memory, a waiter that remembers, a restart, and short names for calls."""
 
 from __future__ import annotations
 
 from librt.strings import BytesWriter
 
 from nexo.brokers.journal import OPERATION_HEAD_BYTES, Journal
-from nexo.brokers.queue.consumers import Waiter
-from nexo.brokers.queue.message import DELAYED, HELD, LEASED, READY, Delivery
+from nexo.brokers.queue.consumers import Consumer, Waiter
+from nexo.brokers.queue.lending import BY_POLICY, FAILED
+from nexo.brokers.queue.message import DELAYED, HELD, LEASED, READY, Delivery, Item
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.queues import Queues
 from nexo.errors import ServerError, StorageError
@@ -152,3 +153,35 @@ def seen_dead(queue: Queue) -> list[tuple[object, ...]]:
         )
         for letter in queue.peek(10**6, 0)
     ]
+
+
+def new_queue(**options: object) -> tuple[Queues, Queue, Consumer]:
+    """Queues without a journal, one of them, and somebody who takes from it."""
+    queues = Queues(Journal())
+    queue, created = queues.create(b"mail", options, START)
+    assert created
+    return queues, queue, Consumer()
+
+
+def value(number: int) -> bytes:
+    return b"\x00%d" % number
+
+
+def push(queue: Queue, *numbers: int, now: int = START, **more: object) -> list[int]:
+    return [int(queue.push_item(Item(value(number), **more), now)) for number in numbers]  # type: ignore[arg-type]
+
+
+def take(queue: Queue, consumer: Consumer, count: int = 100, now: int = START) -> list[Delivery]:
+    return queue.receive(count, consumer, now)
+
+
+def numbers(deliveries: list[Delivery]) -> list[int]:
+    return [int(one.message.value[1:]) for one in deliveries]
+
+
+def ack(queue: Queue, one: Delivery, now: int = START) -> int:
+    return int(queue.ack(one.message.id, one.token, now))
+
+
+def nack(queue: Queue, one: Delivery, mode: int = FAILED, delay: int = BY_POLICY, now: int = START) -> int:
+    return int(queue.nack(one.message.id, one.token, b"broken", mode, delay, now))

@@ -1,4 +1,4 @@
-"""Queues feature by feature: definitions, order, leases, refusals, dead letters, waiting, limits."""
+"""Queues feature by feature: definitions, order, leases, refusals, and what time does."""
 
 from __future__ import annotations
 
@@ -6,61 +6,27 @@ import pytest
 
 from nexo.brokers.journal import Journal
 from nexo.brokers.queue.consumers import Consumer
-from nexo.brokers.queue.dead import DeadFilter
 from nexo.brokers.queue.definition import OPTIONS
-from nexo.brokers.queue.lending import BY_POLICY, DIED, DONE, FAILED, FATAL, FENCED, RELEASE, REPEATED
-from nexo.brokers.queue.message import DELAYED, LEASED, READY, Delivery, Item
+from nexo.brokers.queue.lending import DIED, DONE, FAILED, FATAL, FENCED, RELEASE, REPEATED
+from nexo.brokers.queue.message import DELAYED, Item
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.queues import Queues
 from nexo.errors import (
     InvalidArgumentError,
-    LimitExceededError,
     ResourceConfigConflictError,
     ResourceNotFoundError,
 )
-from tests.brokers.queue_log import START, Listener
+from tests.brokers.queue_log import START, Listener, ack, nack, new_queue, numbers, push, take, value
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-
-
-def new(**options: object) -> tuple[Queues, Queue, Consumer]:
-    """Queues without a journal, one of them, and somebody who takes from it."""
-    queues = Queues(Journal())
-    queue, created = queues.create(b"mail", options, START)
-    assert created
-    return queues, queue, Consumer()
-
-
-def value(number: int) -> bytes:
-    return b"\x00%d" % number
-
-
-def push(queue: Queue, *numbers: int, now: int = START, **more: object) -> list[int]:
-    return [int(queue.push_item(Item(value(number), **more), now)) for number in numbers]  # type: ignore[arg-type]
-
-
-def take(queue: Queue, consumer: Consumer, count: int = 100, now: int = START) -> list[Delivery]:
-    return queue.receive(count, consumer, now)
-
-
-def numbers(deliveries: list[Delivery]) -> list[int]:
-    return [int(one.message.value[1:]) for one in deliveries]
-
-
-def ack(queue: Queue, one: Delivery, now: int = START) -> int:
-    return int(queue.ack(one.message.id, one.token, now))
-
-
-def nack(queue: Queue, one: Delivery, mode: int = FAILED, delay: int = BY_POLICY, now: int = START) -> int:
-    return int(queue.nack(one.message.id, one.token, b"broken", mode, delay, now))
 
 
 # Definitions.
 
 
 def test_created_unchanged_and_in_conflict() -> None:
-    queues, queue, _ = new(max_deliveries=3)
+    queues, queue, _ = new_queue(max_deliveries=3)
     assert queues.create(b"mail", {"max_deliveries": 3}, START) == (queue, False)
     assert queues.create(b"mail", {}, START) == (queue, False)
     assert queues.create(b"mail", {"visibility_timeout_ms": 30_000}, START) == (queue, False)
@@ -83,7 +49,7 @@ def test_created_unchanged_and_in_conflict() -> None:
 
 
 def test_defaults() -> None:
-    _, queue, _ = new()
+    _, queue, _ = new_queue()
     shown = queue.describe()
     assert {name: shown[name] for name in OPTIONS} == {
         "visibility_timeout_ms": 30_000,
@@ -124,7 +90,7 @@ def test_options_that_are_refused(given: dict[str, object], text: str) -> None:
 
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    queues, queue, _ = new()
+    queues, queue, _ = new_queue()
     for name in (b"", b"x" * 256):
         with pytest.raises(InvalidArgumentError, match=r"QUEUE_NAME_BYTES_MAX \(255\)"):
             queues.create(name, {}, START)
@@ -137,7 +103,7 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_deleted_queue_is_gone_with_all_it_held() -> None:
-    queues, queue, consumer = new()
+    queues, queue, consumer = new_queue()
     push(queue, 1, 2)
     one = take(queue, consumer, 1)[0]
     id, token = one.message.id, one.token
@@ -159,7 +125,7 @@ def test_a_deleted_queue_is_gone_with_all_it_held() -> None:
 
 
 def test_first_in_first_out_within_a_priority() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     push(queue, 1, 2)
     push(queue, 3, 4, priority=200)
     push(queue, 5)
@@ -169,7 +135,7 @@ def test_first_in_first_out_within_a_priority() -> None:
 
 
 def test_what_comes_back_keeps_its_place() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     push(queue, *range(5))
     first = take(queue, consumer, 3)
     for one in (first[2], first[0]):
@@ -178,7 +144,7 @@ def test_what_comes_back_keeps_its_place() -> None:
 
 
 def test_a_blocked_group_blocks_nobody_else() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     push(queue, 1, 2, 3, group=b"a")
     push(queue, 4, 5, group=b"b")
     push(queue, 6)
@@ -197,7 +163,7 @@ def test_a_blocked_group_blocks_nobody_else() -> None:
 
 
 def test_a_group_of_many_while_others_pass() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     push(queue, *range(300), group=b"slow")
     push(queue, *range(300, 310))
     held = queue.describe()["held"]
@@ -209,7 +175,7 @@ def test_a_group_of_many_while_others_pass() -> None:
 
 
 def test_a_lease_runs_out_and_fences() -> None:
-    queues, queue, consumer = new(visibility_timeout_ms=100)
+    queues, queue, consumer = new_queue(visibility_timeout_ms=100)
     push(queue, 1)
     one = take(queue, consumer)[0]
     assert (one.attempt, one.deadline) == (1, START + 100)
@@ -228,7 +194,7 @@ def test_a_lease_runs_out_and_fences() -> None:
 
 
 def test_an_extended_lease() -> None:
-    queues, queue, consumer = new(visibility_timeout_ms=100)
+    queues, queue, consumer = new_queue(visibility_timeout_ms=100)
     push(queue, 1, 2)
     one, two = take(queue, consumer)
     assert queue.extend(one.message.id, one.token, 1_000, START + 50) == START + 1_050
@@ -242,7 +208,7 @@ def test_an_extended_lease() -> None:
 
 
 def test_a_consumer_that_dies_gives_back_at_once_and_the_attempt_counts() -> None:
-    queues, queue, consumer = new(max_deliveries=2, backoff="fixed")
+    queues, queue, consumer = new_queue(max_deliveries=2, backoff="fixed")
     other = Consumer()
     push(queue, 1, 2, 3)
     take(queue, consumer, 2)
@@ -255,7 +221,7 @@ def test_a_consumer_that_dies_gives_back_at_once_and_the_attempt_counts() -> Non
 
 
 def test_ack_many() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     push(queue, *range(4))
     lent = take(queue, consumer)
     ids = [one.message.id for one in lent]
@@ -270,7 +236,7 @@ def test_ack_many() -> None:
 
 
 def test_a_bound_in_flight() -> None:
-    queues, queue, consumer = new(in_flight_max=2)
+    queues, queue, consumer = new_queue(in_flight_max=2)
     push(queue, *range(4))
     lent = take(queue, consumer)
     assert numbers(lent) == [0, 1]
@@ -284,7 +250,7 @@ def test_a_bound_in_flight() -> None:
 
 
 def test_a_receive_stops_before_its_bytes_pass_the_bound() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     big = b"\x00" * 5_000_000
     for _ in range(3):
         queue.push(big, 0, START)
@@ -295,7 +261,7 @@ def test_a_receive_stops_before_its_bytes_pass_the_bound() -> None:
 
 
 def test_three_ways_to_refuse() -> None:
-    _, queue, consumer = new(max_deliveries=2)
+    _, queue, consumer = new_queue(max_deliveries=2)
     push(queue, 1, 2)
     released, failed = take(queue, consumer)
     assert nack(queue, released, RELEASE) == DONE
@@ -338,7 +304,7 @@ def test_backoff() -> None:
             [100, 200, 350, 350],
         ),
     ):
-        queues, queue, consumer = new(max_deliveries=9, **options)
+        queues, queue, consumer = new_queue(max_deliveries=9, **options)
         push(queue, 1)
         assert delays(queues, queue, consumer, len(expected)) == expected
 
@@ -362,7 +328,9 @@ def test_jitter_shortens_and_comes_from_the_seed() -> None:
 
 
 def test_a_lease_that_runs_out_backs_off_and_dies_with_its_reason() -> None:
-    queues, queue, consumer = new(visibility_timeout_ms=100, max_deliveries=2, backoff="fixed", backoff_ms=40)
+    queues, queue, consumer = new_queue(
+        visibility_timeout_ms=100, max_deliveries=2, backoff="fixed", backoff_ms=40
+    )
     push(queue, 1)
     take(queue, consumer)
     assert queues.advance(START + 100, 9) == START + 140
@@ -376,7 +344,7 @@ def test_a_lease_that_runs_out_backs_off_and_dies_with_its_reason() -> None:
 
 
 def test_a_long_reason_is_cut() -> None:
-    _, queue, consumer = new()
+    _, queue, consumer = new_queue()
     push(queue, 1)
     one = take(queue, consumer)[0]
     queue.nack(one.message.id, one.token, b"x" * 9_999, FATAL, 0, START)
@@ -387,7 +355,7 @@ def test_a_long_reason_is_cut() -> None:
 
 
 def test_delayed_scheduled_and_cancelled() -> None:
-    queues, queue, consumer = new()
+    queues, queue, consumer = new_queue()
     push(queue, 1, delay_ms=100)
     later = push(queue, 2, due_at=START + 50)[0]
     gone = push(queue, 3, delay_ms=10)[0]
@@ -404,7 +372,7 @@ def test_delayed_scheduled_and_cancelled() -> None:
 
 
 def test_a_thousand_years() -> None:
-    queues, queue, consumer = new()
+    queues, queue, consumer = new_queue()
     push(queue, 1, delay_ms=1_000 * 365 * DAY)
     assert queues.advance(START, 9) == START + 1_000 * 365 * DAY
     queues.advance(START + 1_000 * 365 * DAY, 9)
@@ -413,7 +381,7 @@ def test_a_thousand_years() -> None:
 
 @pytest.mark.parametrize("policy", ["drop", "dead_letter"])
 def test_time_to_live(policy: str) -> None:
-    queues, queue, consumer = new(on_expiry=policy)
+    queues, queue, consumer = new_queue(on_expiry=policy)
     push(queue, 1, 2, ttl_ms=100)
     push(queue, 3)
     lent = take(queue, consumer, 1)
@@ -430,7 +398,7 @@ def test_time_to_live(policy: str) -> None:
 
 
 def test_dedup_within_its_window() -> None:
-    queues, queue, consumer = new(dedup_window_ms=1_000)
+    queues, queue, consumer = new_queue(dedup_window_ms=1_000)
     first = push(queue, 1, dedup=b"k")
     item = Item(value(2), dedup=b"k")
     assert [int(id) for id in queue.push_many([item, Item(value(3), dedup=b"l")], START + 999)] == [
@@ -446,7 +414,7 @@ def test_dedup_within_its_window() -> None:
 
 
 def test_pause_with_and_without_an_end() -> None:
-    queues, queue, consumer = new()
+    queues, queue, consumer = new_queue()
     push(queue, 1, 2)
     queue.pause(START + 100)
     waiter = Listener()
@@ -462,240 +430,3 @@ def test_pause_with_and_without_an_end() -> None:
     assert numbers(take(queue, consumer, now=START + HOUR)) == [1, 2]
     with pytest.raises(InvalidArgumentError, match="a pause until 0"):
         queue.pause(0)
-
-
-# Waiting.
-
-
-def test_waiters_are_served_in_turn_and_share() -> None:
-    queues, queue, _ = new()
-    waiters = [Listener() for _ in range(3)]
-    for waiter in waiters:
-        queue.wait(waiter, Consumer(), 10, START + 100)
-    push(queue, 0)
-    assert [len(waiter.got) for waiter in waiters] == [0, 0, 0]  # not before the end of the turn
-    queues.flush(START)
-    assert [len(waiter.got) for waiter in waiters] == [1, 0, 0]
-    queue.wait(waiters[0], Consumer(), 10, START + 100)
-    push(queue, *range(1, 7))
-    queues.flush(START)
-    assert [numbers(waiter.got) for waiter in waiters] == [[0, 5, 6], [1, 2], [3, 4]]
-
-
-def test_waiters_time_out_and_cancel() -> None:
-    queues, queue, consumer = new()
-    one, two, three = Listener(), Listener(), Listener()
-    queue.wait(one, consumer, 1, START + 10)
-    queue.wait(two, consumer, 1, START + 20)
-    queue.wait(three, consumer, 1, START + 30)
-    assert queue.cancel(two) and not queue.cancel(two)
-    assert queues.advance(START + 10, 9) == START + 30
-    assert (one.late, two.late, three.late) == (1, 0, 0)
-    queues.drop(consumer, START + 10)
-    push(queue, 1)
-    queues.flush(START + 10)
-    queues.advance(START + 50, 9)
-    assert one.got == two.got == three.got == [] and three.late == 0
-    assert queue.describe()["waiting_consumers"] == 0
-
-
-def test_a_waiter_may_call_back() -> None:
-    queues, queue, consumer = new()
-
-    class Worker(Listener):
-        def delivered(self, deliveries: list[Delivery]) -> None:
-            super().delivered([])
-            self.done = [*getattr(self, "done", []), *numbers(deliveries)]
-            for one in deliveries:
-                ack(queue, one)
-            queue.wait(self, consumer, 1, START + 100)
-
-    worker = Worker()
-    queue.wait(worker, consumer, 1, START + 100)
-    push(queue, *range(5))
-    queues.flush(START)
-    assert worker.done == [0, 1, 2, 3, 4]
-    assert queue.describe()["acked"] == 5
-
-
-# Dead letters.
-
-
-def dead(queue: Queue, consumer: Consumer, *which: int, now: int = START) -> None:
-    push(queue, *which, now=now)
-    for one in take(queue, consumer, now=now):
-        reason = b"odd one" if int(one.message.value[1:]) % 2 else b"even one"
-        queue.nack(one.message.id, one.token, reason, FATAL, 0, now)
-
-
-def test_peek_pages_and_redrive() -> None:
-    _, queue, consumer = new()
-    dead(queue, consumer, *range(5))
-    assert [letter.message.value for letter in queue.peek(2, 1)] == [value(1), value(2)]
-    id = queue.peek(1, 2)[0].message.id
-    assert queue.delete_dead(id) and not queue.delete_dead(id)
-    assert [letter.message.value for letter in queue.peek(9, 1)] == [value(1), value(3), value(4)]
-    again = queue.redrive(queue.peek(1, 1)[0].message.id, START)
-    assert again > 5 and queue.redrive(99, START) == 0
-    one = take(queue, consumer)[0]
-    assert (one.message.id, one.message.value, one.attempt) == (again, value(1), 1)
-    assert queue.dead_count == 3 and queue.purge_dead() == 3 and queue.dead_count == 0
-
-
-def test_redrive_of_those_that_match_in_slices() -> None:
-    _, queue, consumer = new()
-    dead(queue, consumer, *range(9))
-    dead(queue, consumer, *range(9, 12), now=START + 500)
-    until = queue.parts.dead.last_serial
-    dead(queue, consumer, 13, now=START + 900)  # dies while it runs
-    some = DeadFilter(reason=b"odd", died_from=START, died_until=START + 500)
-    after = 0
-    slices = []
-    while True:
-        result = queue.redrive_some(some, after, until, 5, START + 900)
-        slices.append(int(result.count))
-        after = int(result.after)
-        if after == 0:
-            break
-    assert slices == [2, 3, 1]
-    assert numbers(take(queue, consumer, now=START + 900)) == [1, 3, 5, 7, 9, 11]
-    assert queue.dead_count == 7
-
-
-def test_dead_letters_have_a_retention_of_their_own() -> None:
-    queues, queue, consumer = new(dead_retention_ms=1_000, dead_letters_max=3)
-    dead(queue, consumer, 0, 1)
-    dead(queue, consumer, 2, 3, now=START + 500)
-    assert [letter.message.value for letter in queue.peek(9, 0)] == [value(1), value(2), value(3)]
-    assert queues.advance(START + 999, 9) == START + 1_000
-    queues.advance(START + 1_000, 9)
-    assert [letter.message.value for letter in queue.peek(9, 0)] == [value(2), value(3)]
-    queues.advance(START + 1_500, 9)
-    assert queue.dead_count == 0
-
-
-# Looking, and taking out.
-
-
-def test_browse_pages() -> None:
-    _, queue, consumer = new()
-    ids = push(queue, *range(5))
-    push(queue, 9, delay_ms=10)
-    take(queue, consumer, 2)
-    page = queue.browse(READY, 0, 2)
-    assert [int(one.id) for one in page.messages] == ids[2:4] and page.after == ids[3]
-    page = queue.browse(READY, page.after, 2)
-    assert [int(one.id) for one in page.messages] == ids[4:] and page.after == 0
-    assert [int(one.id) for one in queue.browse(LEASED, ids[0], 9).messages] == ids[1:2]
-    assert [one.value for one in queue.browse(DELAYED, 0, 9).messages] == [value(9)]
-
-
-def test_remove_and_purge() -> None:
-    queues, queue, consumer = new()
-    ids = push(queue, *range(4))
-    push(queue, 9, delay_ms=10)
-    one, two = take(queue, consumer, 2)
-    assert queue.remove(ids[0]) and one.message.id == 0
-    assert queue.remove(ids[2]) and queue.get(ids[2]) is None
-    id, token = two.message.id, two.token
-    assert queue.purge() == 3
-    assert queue.ack(id, token, START) == FENCED
-    assert queue.describe()["bytes"] == 0 and queues.resident_bytes == 0
-    push(queue, 7)
-    assert numbers(take(queue, consumer)) == [7]
-
-
-def test_describe_counts_and_ages() -> None:
-    _, queue, consumer = new()
-    push(queue, 1)
-    push(queue, 2, now=START + 5)
-    ack(queue, take(queue, consumer, 1)[0])
-    nack(queue, take(queue, consumer, 1)[0])
-    take(queue, consumer, 1)
-    shown = queue.describe()
-    assert shown["oldest_enqueued_at"] == START + 5
-    assert [shown[name] for name in ("pushed", "delivered", "redelivered", "acked", "nacked")] == [
-        2,
-        3,
-        1,
-        1,
-        1,
-    ]
-
-
-# Limits.
-
-
-def test_a_full_queue_rejects_and_changes_nothing() -> None:
-    _, queue, _ = new(messages_max=2, bytes_max=10)
-    push(queue, 1, 2)
-    with pytest.raises(LimitExceededError) as error:
-        push(queue, 3)
-    assert str(error.value) == "queue 'mail' is full: messages_max (2), and it holds 2"
-    queue.remove(1)
-    with pytest.raises(LimitExceededError) as error:
-        queue.push(b"\x00" * 9, 0, START)
-    assert str(error.value) == "queue 'mail' is full: bytes_max (10), it holds 2 and 9 more do not fit"
-    with pytest.raises(LimitExceededError, match="messages_max"):
-        queue.push_many([Item(value(1)), Item(value(2))], START)
-    assert queue.describe()["messages"] == 1
-    assert queue.push(b"\x00" * 8, 0, START) > 0
-
-
-@pytest.mark.parametrize("policy", ["drop_oldest", "dead_letter"])
-def test_a_full_queue_makes_room(policy: str) -> None:
-    _, queue, consumer = new(messages_max=3, overflow=policy)
-    push(queue, 1, priority=9)
-    push(queue, 2, 3)
-    take(queue, consumer, 1)  # the first is lent, and cannot go
-    push(queue, 4, 5)
-    assert [letter.reason for letter in queue.peek(9, 0)] == (
-        [b"overflow: the queue was full"] * 2 if policy == "dead_letter" else []
-    )
-    assert queue.describe()["dropped"] == (0 if policy == "dead_letter" else 2)
-    with pytest.raises(LimitExceededError, match=r"messages_max \(3\)"):
-        queue.push_many([Item(value(1))] * 3, START)
-    assert numbers(take(queue, consumer)) == [4, 5]
-    with pytest.raises(LimitExceededError, match=r"messages_max \(3\), and it holds 3"):
-        push(queue, 6)
-
-
-@pytest.mark.parametrize(
-    ("item", "text"),
-    [
-        (Item(b""), "a message has no value"),
-        (Item(b"\x00", 256), "priority 256: it is 0 to 255"),
-        (Item(b"\x00", -1), "priority -1: it is 0 to 255"),
-        (Item(b"\x00" * 10_354_689), "MESSAGE_BYTES_MAX (10354688) is below a value of 10354689 bytes"),
-        (Item(b"\x00", headers=b"h" * 65_537), "HEADERS_BYTES_MAX (65536) is below headers of 65537 bytes"),
-        (Item(b"\x00", dedup=b"d" * 1_025), "QUEUE_KEY_BYTES_MAX (1024) is below a dedup key of 1025 bytes"),
-        (Item(b"\x00", group=b"g" * 1_025), "QUEUE_KEY_BYTES_MAX (1024) is below a group key of 1025 bytes"),
-        (Item(b"\x00", delay_ms=-1), "delay_ms -1: it is 0 to"),
-        (Item(b"\x00", ttl_ms=2**53 + 1), "ttl_ms 9007199254740993: it is 0 (for ever) to 9007199254740992"),
-        (Item(b"\x00", delay_ms=1, due_at=1), "delay_ms and due_at exclude each other"),
-    ],
-)
-def test_messages_that_are_refused(item: Item, text: str) -> None:
-    _, queue, _ = new()
-    with pytest.raises((InvalidArgumentError, LimitExceededError)) as error:
-        queue.push_many([Item(b"\x00fine", dedup=b"k"), item], START)
-    assert str(error.value).startswith(text)
-    assert queue.describe()["messages"] == 0 and len(queue.parts.dedup) == 0
-    if len(item.value) != 1:
-        with pytest.raises((InvalidArgumentError, LimitExceededError)):
-            queue.push(item.value, item.priority, START)
-
-
-def test_calls_have_bounds() -> None:
-    _, queue, consumer = new()
-    with pytest.raises(LimitExceededError, match=r"MESSAGES_PER_PUSH_MAX \(10000\) is below 10001 messages"):
-        queue.push_many([Item(b"\x00")] * 10_001, START)
-    for count in (0, 10_001):
-        with pytest.raises(
-            LimitExceededError, match=rf"1 to DELIVERIES_PER_RECEIVE_MAX \(10000\) messages, not {count}"
-        ):
-            queue.receive(count, consumer, START)
-        with pytest.raises(LimitExceededError, match="DELIVERIES_PER_RECEIVE_MAX"):
-            queue.wait(Listener(), consumer, count, START)
-    with pytest.raises(LimitExceededError, match=r"\(10000\) is below 10001 acknowledgements"):
-        queue.ack_many([1] * 10_001, [1] * 10_001, START)

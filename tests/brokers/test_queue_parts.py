@@ -40,7 +40,7 @@ def test_index_against_a_dict() -> None:
     assert all(index.get(one) is found for one, found in model.items())
     assert [int(one.id) for one in index.after(0, 10**9)] == list(model)
     middle = list(model)[len(model) // 2]
-    assert [int(one.id) for one in index.after(middle, 1)][0] == min(one for one in model if one > middle)
+    assert index.after(middle, 1)[0].id == min(one for one in model if one > middle)
     first = index.first()
     assert first is not None and first.id == min(model)
 
