@@ -11,7 +11,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from nexo.brokers.queue.dead import DeadFilter, DeadLetter
 from nexo.brokers.queue.intake import Intake
-from nexo.brokers.queue.message import LEASED, STAGED, Delivery, QueueMessage
+from nexo.brokers.queue.message import LEASED, STAGED, QueueMessage
 from nexo.brokers.queue.parts import Parts
 from nexo.errors import InvalidArgumentError
 from nexo.limits import TTL_MS_MAX
@@ -91,14 +91,6 @@ def oldest(parts: Parts) -> i64:
 def browse(parts: Parts, state: i64, after: i64, limit: i64) -> Page:
     """A page of messages in one state; it may be empty and not the last, when there are many others."""
     page = Page()
-    if state == LEASED:
-        for delivery in sorted(parts.leases.all(), key=_lent_id):
-            if delivery.message.id > after:
-                if len(page.messages) == limit:
-                    page.after = page.messages[-1].id
-                    break
-                page.messages.append(delivery.message)
-        return page
     seen: i64 = 0
     while True:
         some = parts.backlog.index.after(after, min(limit, _SCAN) + 1)
@@ -115,10 +107,6 @@ def browse(parts: Parts, state: i64, after: i64, limit: i64) -> Page:
         if seen >= _SCAN:
             page.after = after
             return page
-
-
-def _lent_id(delivery: Delivery) -> int:
-    return int(delivery.message.id)
 
 
 def remove(parts: Parts, intake: Intake, id: i64) -> bool:
