@@ -12,7 +12,7 @@ from nexo.brokers.stream_definition import Definition
 JITTER_PERCENT: Final = 20
 
 
-def backoff(definition: Definition, attempts: i64, random: Random) -> i64:
+def backoff(definition: Definition, attempts: i64, source: Random) -> i64:
     """Milliseconds after so many deliveries: doubled with each up to a bound, give or take some jitter.
 
     The jitter keeps those apart that failed together.
@@ -24,5 +24,5 @@ def backoff(definition: Definition, attempts: i64, random: Random) -> i64:
     delay = min(delay, definition.backoff_max_ms)
     spread = delay * JITTER_PERCENT // 100
     if spread > 0:
-        delay += random.randrange(-spread, spread + 1)
+        delay += source.randrange(-spread, spread + 1)
     return delay

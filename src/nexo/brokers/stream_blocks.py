@@ -63,6 +63,11 @@ class Blocks:
             cache.put(address, block)
         return block, first
 
+    def after(self, first: i64, end: i64) -> i64:
+        """The sequence that follows the block which begins at `first`; `end` follows the newest."""
+        place = self.index.place_of(first) + 1
+        return self.index.first(place) if place < len(self.index) else end
+
     def settle(self, first: i64, last: i64) -> None:
         """The blocks of these sequences have settled: the cache takes them, and others of the tail leave it."""
         index = self.index

@@ -271,10 +271,17 @@ class StreamLog(Stager):
         left = min(count, FETCH_RECORDS_MAX)
         while seq <= self.last_seq and left > 0:
             block, first = self.blocks.at(seq)
+            size: i64 = len(block)
+            if seq == first and found.size + size <= bytes_max:
+                whole = self.blocks.after(seq, self.last_seq + 1) - seq
+                if whole <= left:
+                    found.add(Run(seq, whole, block, 0, size))
+                    seq += whole
+                    left -= whole
+                    continue
             start = skip(block, 0, seq - first)
             end = start
             taken: i64 = 0
-            size: i64 = len(block)
             while end < size and taken < left:
                 after = record_end(block, end)
                 if found.size + after - start > bytes_max and found.count + taken > 0:

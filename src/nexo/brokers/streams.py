@@ -25,6 +25,44 @@ from nexo.limits import KEY_BYTES_MAX, STREAM_CACHE_BYTES_MAX, STREAM_TAIL_BYTES
 
 
 @final
+class Counts:
+    """What there is, and what groups have done since the process began."""
+
+    __slots__ = (
+        "acked",
+        "bytes",
+        "cache_bytes",
+        "dead_letters",
+        "delivered",
+        "expired",
+        "groups",
+        "leased",
+        "members",
+        "missed",
+        "nacked",
+        "records",
+        "redelivered",
+        "streams",
+    )
+
+    def __init__(self) -> None:
+        self.streams: i64 = 0
+        self.records: i64 = 0
+        self.bytes: i64 = 0
+        self.cache_bytes: i64 = 0
+        self.groups: i64 = 0
+        self.members: i64 = 0
+        self.leased: i64 = 0
+        self.dead_letters: i64 = 0
+        self.delivered: i64 = 0
+        self.redelivered: i64 = 0
+        self.acked: i64 = 0
+        self.nacked: i64 = 0
+        self.expired: i64 = 0  # leases that ran out
+        self.missed: i64 = 0  # messages that retention took before they were settled
+
+
+@final
 class Streams:
     """The streams of one node. `seed` makes consumer ids and the jitter of retries."""
 
@@ -167,6 +205,33 @@ class Streams:
     def live_files(self) -> set[int]:
         """The numbers of the log files that hold blocks which may still be read."""
         return set(self.commons.live_bytes)
+
+    @property
+    def live_bytes(self) -> dict[int, int]:
+        """How many bytes of each log file are blocks which may still be read."""
+        return self.commons.live_bytes
+
+    def counts(self) -> Counts:
+        """Totals over all streams and groups, for metrics; the work is that of walking over them."""
+        counts = Counts()
+        for stream in self._streams.values():
+            counts.streams += 1
+            counts.records += stream.last_seq - stream.first_seq + 1
+            counts.bytes += stream.blocks.bytes
+        for group in self._registry.numbers.groups.values():
+            backlog = group.backlog
+            counts.groups += 1
+            counts.members += len(group.members)
+            counts.leased += backlog.leases.count
+            counts.dead_letters += len(backlog.letters)
+            counts.delivered += group.delivered
+            counts.redelivered += backlog.redelivered
+            counts.acked += group.acked
+            counts.nacked += group.nacked
+            counts.expired += backlog.expired
+            counts.missed += backlog.missed
+        counts.cache_bytes = self.commons.cache.bytes
+        return counts
 
     @property
     def groups(self) -> list[Group]:
