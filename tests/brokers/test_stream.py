@@ -328,6 +328,17 @@ def test_reading_from_a_time() -> None:
     assert [stream.seq_at_time(NOW + ms) for ms in (-1, 0, 1, 1_000, 2_000, 2_001)] == [1, 1, 3, 3, 5, 7]
 
 
+def test_times_never_go_back_even_if_the_clock_does() -> None:
+    kit = Kit()
+    fill(kit.create(), kit, 1)
+    kit.now -= 60_000
+    kit.restart()
+    stream = kit.streams.find(b"orders")
+    fill(stream, kit, 1)
+    assert [one.timestamp for one in stream.read(1, 9, 1 << 20).each()] == [NOW, NOW]
+    assert stream.seq_at_time(NOW) == 1
+
+
 def test_a_reader_waits_until_there_is_more_or_time_is_over() -> None:
     kit = Kit()
     stream = kit.create()

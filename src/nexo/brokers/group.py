@@ -17,6 +17,8 @@ from nexo.brokers import stream_journal
 from nexo.brokers.stream_agenda import Scheduled
 from nexo.brokers.stream_backlog import Backlog
 from nexo.brokers.stream_backoff import backoff
+from nexo.brokers.stream_commons import Membership
+from nexo.brokers.stream_lag import Lag, lag
 from nexo.brokers.stream_leases import Delivery
 from nexo.brokers.stream_letters import DeadLetter
 from nexo.brokers.stream_log import StreamLog
@@ -40,27 +42,20 @@ _NO_BOUND: Final = 1 << 62
 
 
 @final
-class Member:
-    """One consumer of one group."""
+class Member(Membership):
+    """One consumer of one group. The ack floor that a JOIN answers is `group.ack_floor`."""
 
-    __slots__ = ("consumer", "consumer_id", "generation", "group")
+    __slots__ = ("consumer", "consumer_id", "generation", "group", "waits")
 
     def __init__(self, group: Group, consumer: object, consumer_id: bytes, generation: i64) -> None:
         self.group = group
         self.consumer = consumer
         self.consumer_id = consumer_id
         self.generation = generation
+        self.waits: list[Waiting] = []
 
-
-@final
-class Lag:
-    """How far a group is behind: messages not settled, and the age in ms of the oldest of them."""
-
-    __slots__ = ("messages", "ms")
-
-    def __init__(self, messages: i64, ms: i64) -> None:
-        self.messages = messages
-        self.ms = ms
+    def end(self, now: i64) -> None:
+        self.group.drop(self, now)
 
 
 @final
@@ -82,6 +77,7 @@ class Group(Scheduled):
         self.nacked: i64 = 0
         self._agenda = log.commons.agenda
         self._fence: i64 = 0  # members up to this generation are fenced
+        self._fenced_members: i64 = 0
         self._gone: dict[int, None] = {}  # members whose leases are to be given back
         self._line: dict[Waiting, None] = {}
         self.schedule_idle()
@@ -90,14 +86,16 @@ class Group(Scheduled):
 
     def join(self, consumer: object, now: i64) -> Member:
         """Makes a consumer a member, under a generation above all before. Its fenced memberships end."""
-        for other in list(self.members.values()):
-            if other.consumer is consumer and other.generation <= self._fence:
-                self.drop(other, now)
+        if self._fenced_members > 0:
+            for other in list(self.members.values()):
+                if other.consumer is consumer and other.generation <= self._fence:
+                    self.drop(other, now)
         self.generation += 1
         secret = self.log.commons.random.getrandbits(64)
         consumer_id = f"{self.number}-{self.generation}-{secret:016x}".encode()
         member = Member(self, consumer, consumer_id, self.generation)
         self.members[consumer_id] = member
+        self.log.commons.enter(consumer, consumer_id, member)
         stream_journal.write_join(self.log, self.number, self.generation, self.name)
         return member
 
@@ -115,10 +113,12 @@ class Group(Scheduled):
         """As `leave`; again is no error."""
         if self.members.pop(member.consumer_id, None) is None:
             return
+        self.log.commons.exit(member.consumer, member.consumer_id)
+        if member.generation <= self._fence:
+            self._fenced_members -= 1
         self._gone[member.generation] = None
-        for waiting in list(self._line):
-            if waiting.consumer_id == member.consumer_id:
-                waiting.fail(self._not_member(member.consumer_id))
+        for waiting in member.waits:
+            waiting.fail(self._not_member(member.consumer_id))
         self._agenda.rouse(self)
         if not self.members:
             self.idle_since = now
@@ -175,13 +175,16 @@ class Group(Scheduled):
         bytes_max: i64 = _NO_BOUND,
     ) -> Waiting:
         """As `fetch`, but answered at the end of a turn in which something may go out; 0: no deadline."""
-        self._member(consumer_id, generation)
+        member = self._member(consumer_id, generation)
         waiting = Waiting(waiter, self._line, self._agenda, deadline)
         waiting.fetching = True
         waiting.consumer_id = consumer_id
         waiting.generation = generation
         waiting.count = count
         waiting.bytes_max = bytes_max
+        if member.waits:
+            member.waits = [one for one in member.waits if one.active]
+        member.waits.append(waiting)
         self._agenda.rouse(self)
         return waiting
 
@@ -332,17 +335,18 @@ class Group(Scheduled):
         """Goes on after a sequence, with members above a generation only."""
         self.generation = max(self.generation, generation)
         self._fence = generation
+        self._fenced_members = len(self.members)
         self._gone = {}
         self.backlog.seek(floor)
 
+    @property
+    def ack_floor(self) -> i64:
+        """Everything up to this sequence is settled."""
+        return self.backlog.settled.floor
+
     def lag(self, now: i64) -> Lag:
         """How far the group is behind what is visible."""
-        log = self.log
-        settled = self.backlog.settled
-        oldest = settled.after(log.first_seq)
-        if oldest > log.last_seq:
-            return Lag(0, 0)
-        return Lag(log.last_seq - oldest + 1 - settled.count_from(oldest), max(0, now - log.time_of(oldest)))
+        return lag(self.log, self.backlog.settled, now)
 
     # Dead letters.
 
@@ -384,6 +388,8 @@ class Group(Scheduled):
         self._agenda.schedule(self, 0)
         for waiting in list(self._line):
             waiting.fail(error)
+        for member in self.members.values():
+            self.log.commons.exit(member.consumer, member.consumer_id)
         self.members = {}
 
 

@@ -33,6 +33,14 @@ class Stager(Scheduled):
         raise NotImplementedError
 
 
+class Membership:
+    """What a consumer gives up when it goes."""
+
+    def end(self, now: i64) -> None:
+        """The consumer has gone."""
+        raise NotImplementedError
+
+
 @final
 class Staged:
     """The blocks that one stream recorded in one batch: `count` blocks from sequence `first` to `last`."""
@@ -58,6 +66,7 @@ class Commons:
         "cache",
         "journal",
         "live_bytes",
+        "members",
         "opened",
         "random",
         "tail_bytes_max",
@@ -70,9 +79,26 @@ class Commons:
         self.cache = BlockCache(cache_bytes_max)
         self.tail_bytes_max = tail_bytes_max
         self.live_bytes: dict[int, int] = {}
+        self.members: dict[object, dict[bytes, Membership]] = {}  # by consumer, and consumer id
         self.opened: list[Stager] = []  # those with appends that are not recorded yet
         self._to_system: deque[Staged] = deque()
         self._to_disk: deque[Staged] = deque()
+
+    def enter(self, consumer: object, consumer_id: bytes, membership: Membership) -> None:
+        """A consumer has become a member."""
+        own = self.members.get(consumer)
+        if own is None:
+            own = {}
+            self.members[consumer] = own
+        own[consumer_id] = membership
+
+    def exit(self, consumer: object, consumer_id: bytes) -> None:
+        """A membership has ended."""
+        own = self.members.get(consumer)
+        if own is not None:
+            own.pop(consumer_id, None)
+            if not own:
+                del self.members[consumer]
 
     def close(self, now: i64) -> None:
         """Records what was appended in this turn to any stream."""

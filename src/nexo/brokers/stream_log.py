@@ -70,6 +70,8 @@ class StreamLog(Stager):
         writer = self._writer
         if writer is None:
             writer = self._open()
+        if now < self._last_time:
+            now = self._last_time  # the clock was set back while the process was away
         write_record(writer, now, key, value, headers)
         self._last_time = now
         seq = self.next_seq

@@ -76,7 +76,6 @@ class Streams:
         self.commons = Commons(journal, seed, cache_bytes_max, tail_bytes_max)
         self._registry = Registry(self.commons)
         self._streams = self._registry.by_name
-        self._members: dict[object, list[Member]] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -129,28 +128,16 @@ class Streams:
             journal.end()
         self._registry.forget(stream)
 
-    # Members, by who consumes.
+    # Consumers.
 
     def join(self, stream: Stream, name: bytes, consumer: object, now: i64) -> Member:
         """Makes a consumer a member of a group, which is created if need be, until it leaves or is dropped."""
-        member = stream.group(name, now).join(consumer, now)
-        members = self._members.get(consumer)
-        if members is None:
-            members = []
-            self._members[consumer] = members
-        elif len(members) > 2 * len({one.group for one in members}) + 16:
-            members[:] = [one for one in members if one.consumer_id in one.group.members]
-        members.append(member)
-        return member
+        return stream.group(name, now).join(consumer, now)
 
     def drop(self, consumer: object, now: i64) -> None:
         """A consumer has gone: it leaves all its groups, and its waiting fetches end."""
-        for member in self._members.pop(consumer, []):
-            member.group.drop(member, now)
-
-    def members_of(self, consumer: object) -> list[Member]:
-        """The memberships of a consumer; some may have ended."""
-        return list(self._members.get(consumer, []))
+        for membership in list(self.commons.members.get(consumer, {}).values()):
+            membership.end(now)
 
     # The turn, the log and time.
 
