@@ -69,14 +69,16 @@ def operations(data: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-def replay(data: bytes, now: int, resident_bytes_max: int = 1 << 40) -> tuple[Queues, MemoryLog]:
-    """Queues that have done all of this again."""
+def replay(
+    data: bytes, now: int, resident_bytes_max: int = 1 << 40, before: bytes = b""
+) -> tuple[Queues, MemoryLog]:
+    """Queues that have done all of this again; `before` is the log that a snapshot refers to."""
     log = MemoryLog()
-    log.data = data
+    log.data = before + data
     log.keeping = False
     queues = Queues(log, 0, resident_bytes_max)
     for kind, start, end in operations(data):
-        queues.apply(kind, data, start, end, FILE + start, now)
+        queues.apply(kind, data, start, end, FILE + len(before) + start, now)
     log.keeping = True
     log.close()
     queues.recovered(now)

@@ -253,6 +253,7 @@ class QueueMachine(RuleBasedStateMachine):
         gone = [id for id, it in self.model.messages.items() if it.state == "staged"]
         for id in gone:
             del self.model.messages[id]
+            del self.counts[id]  # nobody has seen the number: it may be given again
         self.model.dedup = {key: it for key, it in self.model.dedup.items() if it[0] not in gone}
 
     # Lending.
@@ -451,8 +452,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.old = [(id, token, False) for id, token, _ in self.old]
         self.waiters = []
         self.consumers = {1: Consumer(), 2: Consumer()}
-        data = dumped(self.queues, self.model.now) if snapshot else self.log.data
-        self.queues, self.log = replay(data, self.model.now, self.resident)
+        if snapshot:
+            data, before = dumped(self.queues, self.model.now), self.log.data
+        else:
+            data, before = self.log.data, b""
+        self.queues, self.log = replay(data, self.model.now, self.resident, before)
         self.queue = self.queues.find(b"q")
         self.model.restart()
         self.model.advance()

@@ -30,7 +30,7 @@ def test_the_delivery_limit_makes_a_dead_letter() -> None:
     kit = Kit()
     stream = filled(kit, 3, max_deliveries=2)
     seat, other = kit.join(stream), kit.join(stream, consumer="other")
-    for reason in (b"first", b"r" * 2_000):
+    for reason in (b"first", b"r" * (REASON_BYTES_MAX + 1)):
         got = seat.fetch(1)
         assert seqs(got) == [1]
         seat.nack(got[0], reason)

@@ -12,6 +12,7 @@ from nexo.storage.files import Files
 from nexo.storage.format import operations
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
+from nexo.storage.snapshot import SnapshotWriter
 from nexo.storage.writer import SteppedWriter, Writer
 
 KIND = 0x10
@@ -39,6 +40,11 @@ class Failure:
     error: str
     lost: list[Batch]
     recoverable: bool
+
+
+def snapshot_now(files: Files, log: Log) -> SnapshotWriter:
+    """A snapshot of all batches that are closed."""
+    return SnapshotWriter(files, log.batch - 1, log.epoch, log.file)
 
 
 class Run(Hooks):

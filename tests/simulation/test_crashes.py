@@ -13,10 +13,9 @@ import pytest
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.storage.format import operation
-from nexo.storage.snapshot import SnapshotWriter
 from nexo.storage.writer import Writer
 from tests.simulation.disk import Crash, Disk, Faults
-from tests.simulation.run import KIND, LEVELS, Run, Sent
+from tests.simulation.run import KIND, LEVELS, Run, Sent, snapshot_now
 
 FILE_BYTES = 700
 """Small, so that a short history has several files."""
@@ -132,7 +131,7 @@ def test_a_power_cut_at_every_call_of_a_snapshot(seed: int) -> None:
         disk.calls, disk.faults.crash_at = 0, crash_at
         confirmed = False
         try:
-            snapshot = SnapshotWriter(disk, run.log)
+            snapshot = snapshot_now(disk, run.log)
             snapshot.add(b"".join([operation(KIND, b"%d" % number) for number in range(6)]))
             confirmed = run.write(b"late").confirmed
             snapshot.finish(set())

@@ -14,11 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.storage.format import operation
-from nexo.storage.snapshot import SnapshotWriter
 from nexo.storage.verify import inspect
 from nexo.storage.writer import Writer
 from tests.simulation.disk import Disk
-from tests.simulation.run import KIND, Run
+from tests.simulation.run import KIND, Run, snapshot_now
 
 FILE_BYTES = 600
 
@@ -67,7 +66,7 @@ class LogMachine(RuleBasedStateMachine):
         self.run.step()
         if self.run.log.full:
             return
-        taken = SnapshotWriter(self.disk, self.run.log)
+        taken = snapshot_now(self.disk, self.run.log)
         if self.run.log.synced < taken.batch:
             taken.abort()  # the disk has just become full
             return

@@ -13,11 +13,10 @@ from pathlib import Path
 from nexo.brokers.journal import FLUSH
 from nexo.storage.files import Files
 from nexo.storage.format import VERSION, operation
-from nexo.storage.snapshot import SnapshotWriter
 from nexo.storage.verify import verify
 from nexo.storage.writer import Writer
 from tests.simulation.disk import Disk
-from tests.simulation.run import KIND, Run
+from tests.simulation.run import KIND, Run, snapshot_now
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -28,7 +27,7 @@ def make() -> Disk:
     run = Run(disk, Writer, 300)
     for number in range(9):
         run.write(b"message %d" % number)
-    snapshot = SnapshotWriter(disk, run.log)
+    snapshot = snapshot_now(disk, run.log)
     for number in range(9):
         snapshot.add(operation(KIND, b"state %d" % number))
     snapshot.finish({1})

@@ -10,9 +10,8 @@ from nexo.errors import DamagedError, DataLockedError, StorageError
 from nexo.storage.files import Files
 from nexo.storage.format import HEADER_BYTES, log_name, operation, snapshot_name
 from nexo.storage.repair import Plan, apply, repair
-from nexo.storage.snapshot import SnapshotWriter
 from nexo.storage.verify import verify
-from tests.simulation.run import KIND, Run
+from tests.simulation.run import KIND, Run, snapshot_now
 
 RECORD = 28 + 5 + 2
 
@@ -23,7 +22,7 @@ def made(folder: Path, batches: int = 20, snapshot_at: int = 0, keep: set[int] |
     for number in range(batches):
         run.write(b"%02d" % number)
         if number + 1 == snapshot_at:
-            snapshot = SnapshotWriter(run.files, run.log)
+            snapshot = snapshot_now(run.files, run.log)
             snapshot.add(b"".join([operation(KIND, sent.body) for sent in run.sent]))
             snapshot.finish(keep or set())
     run.files.unlock()

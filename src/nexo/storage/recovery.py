@@ -98,11 +98,15 @@ class Recovery:
 
     Raises DamagedError, NewerFormatError, and OSError when the disk itself refuses. Then nothing but torn
     tails has been changed, and what was replayed is void.
+
+    With `before`, only what is older than that log file, which must be complete: nothing is changed then, and
+    whoever holds the lock may go on writing.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, before: int = 0) -> None:
         self.report = RecoveryReport()
         self._files = files
+        self._before = before
         self._start: Start | None = None
         self._replay_from = 0
         self._keep: list[int] = []
@@ -121,9 +125,10 @@ class Recovery:
     def replay(self) -> Iterator[Replayed]:
         """Everything that the node had recorded, oldest first."""
         names = self._files.names()
-        for name in names:
-            if name.endswith(LEFTOVER):
-                self._files.remove(name)
+        if not self._before:
+            for name in names:
+                if name.endswith(LEFTOVER):
+                    self._files.remove(name)
         yield from self._snapshot(names)
         numbers = log_numbers(names)
         for number in self._keep:
@@ -131,13 +136,17 @@ class Recovery:
                 path = self._files.path(log_name(number))
                 raise DamagedError(path, 0, "the file is missing, and the snapshot refers to it")
         chain = [number for number in numbers if number >= self._replay_from]
-        chain = self._without_torn_header(chain)
+        if self._before:
+            chain = [number for number in chain if number < self._before]
+        else:
+            chain = self._without_torn_header(chain)
         for number in chain:
             yield from self._log(number, chain)
         # A number that was used is not used again, not even after a repair: old addresses must not find new bytes.
         last = max([0, self._number, *chain, *damaged_numbers(names)])
         self._start = Start(self._batch + 1, last + 1, self._epoch + 1, self._tail_file, self._tail_crc)
-        self._tidy(numbers)
+        if not self._before:
+            self._tidy(numbers)
 
     def _snapshot(self, names: list[str]) -> Iterator[Replayed]:
         """The newest snapshot that is whole. An older one does as well, when the log since then is there."""
@@ -202,6 +211,7 @@ class Recovery:
         return len(self.report.cuts) > 0
 
     def _cut(self, reader: FileReader, last: bool) -> None:
+        last = last and not self._before
         reason = "" if last else "the file was complete when the next one was begun"
         if last:
             data = self._files.read_at(reader.name, 0, reader.size)

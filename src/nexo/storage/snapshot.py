@@ -30,7 +30,6 @@ from nexo.storage.format import (
     operation,
     snapshot_name,
 )
-from nexo.storage.log import Log
 from nexo.storage.reading import FileReader
 
 TEMPORARY = "snapshot.tmp"
@@ -90,22 +89,22 @@ def check_snapshot(files: Files, name: str) -> SnapshotEnd:
 
 
 class SnapshotWriter:
-    """A snapshot of everything up to the last closed batch of the log; make it when the open one is empty.
+    """A snapshot of everything up to a batch, which the log has on disk; what comes later is in `file` or after it.
 
-    `add` may be called over many turns. Each method raises StorageError when the disk refuses; the snapshot
+    `add` may be called over some time. Each method raises StorageError when the disk refuses; the snapshot
     is then gone, and the node goes on without it.
     """
 
-    def __init__(self, files: Files, log: Log) -> None:
-        self.batch = log.batch - 1
+    def __init__(self, files: Files, batch: int, epoch: int, file: int) -> None:
+        self.batch = batch
         self._files = files
-        self._log = log
+        self._file = file
         self._parts: list[bytes] = []
         self._gathered = 0
         self._records = 0
         self._checksum = 0
         self._handle = -1
-        header = Header(KIND_SNAPSHOT, files.salt(), log.epoch, log.file, 0, self.batch, 0)
+        header = Header(KIND_SNAPSHOT, files.salt(), epoch, file, 0, batch, 0)
         data = header.encode()
         self._seed = self._chain = header.crc
         try:
@@ -126,12 +125,9 @@ class SnapshotWriter:
     def finish(self, keep_files: set[int]) -> list[str]:
         """Make it the snapshot and remove what it replaces; returns the names of the removed files.
 
-        `keep_files`: numbers of the log files that the snapshot's operations or the live state refer to. Call
-        it when the log is synced up to `batch`, StorageError else. It waits for the disk: for a thread of
-        its own, not for the loop's.
+        `keep_files`: numbers of the log files that the snapshot's operations or the live state refer to. It
+        waits for the disk: not for the loop's thread.
         """
-        if self._log.synced < self.batch:
-            raise self._give_up(OSError(0, f"the log is not on disk up to batch {self.batch} yet"))
         if self._gathered:
             self._write_gathered()
         try:
@@ -173,7 +169,7 @@ class SnapshotWriter:
         """The files that can go, and the END that says so. The last log file is being written: it stays."""
         names = self._files.names()
         numbers = sorted([int(found[1]) for name in names if (found := LOG_NAME.fullmatch(name))])
-        replay_from = self._log.file
+        replay_from = self._file
         for number, following in zip(numbers, [*numbers[1:], 0], strict=False):
             if following == 0 or self._first_batch(following) > self.batch + 1:
                 replay_from = number

@@ -12,10 +12,9 @@ from mypy_extensions import i32, i64
 
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.queue import records
-from nexo.brokers.queue.bodies import Bodies, is_absent
 from nexo.brokers.queue.message import LEASED, QueueMessage
 from nexo.brokers.queue.parts import Parts
-from nexo.brokers.queue.records import Records, write_item, write_text
+from nexo.brokers.queue.records import Records, write_item, write_reference, write_text
 from nexo.brokers.queue.replay import WAS_DELIVERED, WAS_LENT
 from nexo.limits import DUMP_BYTES
 
@@ -33,20 +32,18 @@ class DumpJob:
     """Writes all queues to a journal.
 
     With `with_memory` the messages of queues at level memory, too: that is for the orderly end of a node,
-    after which nothing happens that is not recorded. With `relocate` living messages take the addresses of
-    what is written here, so that the log before it may go; `out` must then give addresses that can be read.
+    after which nothing happens that is not recorded. A body that is in the log is referred to by its
+    address: `files` are the numbers of the log files that must stay as long as the snapshot does.
     """
 
-    __slots__ = ("_after", "_now", "_number", "_out", "_part", "_parts", "_relocate", "_with_memory")
+    __slots__ = ("_after", "_now", "_number", "_out", "_part", "_parts", "_with_memory", "files")
 
-    def __init__(
-        self, out: Journal, parts: list[Parts], number: i64, with_memory: bool, relocate: bool, now: i64
-    ) -> None:
+    def __init__(self, out: Journal, parts: list[Parts], number: i64, with_memory: bool, now: i64) -> None:
+        self.files: set[int] = set()
         self._out = out
         self._parts = parts
         self._number = number
         self._with_memory = with_memory
-        self._relocate = relocate
         self._now = now
         self._part: i64 = _HEAD
         self._after: i64 = 0
@@ -102,10 +99,9 @@ class DumpJob:
         done: i64 = 0
         while done < len(messages):
             chunk = some(messages, done)
-            with_bodies = loaded(parts.backlog.bodies, chunk)
             out = self._begin(parts, records.RESTORE)
             write_i32_be(out, i32(len(chunk)))
-            for place, message in enumerate(chunk):
+            for message in chunk:
                 write_i64_be(out, message.id)
                 write_i64_be(out, message.enqueued_at)
                 write_i32_be(out, i32(message.attempts))
@@ -114,8 +110,7 @@ class DumpJob:
                     flags |= WAS_DELIVERED
                 out.append(flags)
                 write_text(out, message.reason)
-                write_item(self._out, out, with_bodies[place])
-                self._moved(message, with_bodies[place])
+                self._item(out, message)
             self._out.end()
             done += len(chunk)
         self._after = messages[-1].id
@@ -126,7 +121,7 @@ class DumpJob:
         if not letters:
             return self._next_part()
         for letter in letters:
-            message = loaded(parts.backlog.bodies, [letter.message])[0]
+            message = letter.message
             out = self._begin(parts, records.RESTORE_DEAD)
             write_i32_be(out, 1)
             write_i64_be(out, message.id)
@@ -134,16 +129,17 @@ class DumpJob:
             write_i32_be(out, i32(message.attempts))
             write_i64_be(out, letter.died_at)
             write_text(out, letter.reason)
-            write_item(self._out, out, message)
-            self._moved(letter.message, message)
+            self._item(out, message)
             self._out.end()
         self._after = letters[-1].serial
         return len(letters)
 
-    def _moved(self, message: QueueMessage, copy: QueueMessage) -> None:
-        if self._relocate:
-            message.address = copy.address
-            message.checksum = copy.checksum
+    def _item(self, out: BytesWriter, message: QueueMessage) -> None:
+        if message.address == 0:
+            write_item(self._out, out, message.copy())  # it notes where the copy lies
+        else:
+            write_reference(out, message)
+            self.files.add(int(message.address >> 32))
 
     def _dedup(self, parts: Parts) -> i64:
         keys = parts.dedup.living(self._now, self._after, _MESSAGES)
@@ -168,17 +164,3 @@ def some(messages: list[QueueMessage], start: i64) -> list[QueueMessage]:
         size += messages[end].size
         end += 1
     return messages[start:end]
-
-
-def loaded(bodies: Bodies, messages: list[QueueMessage]) -> list[QueueMessage]:
-    """Copies with their bodies, read from the log if need be: writing a copy changes no address."""
-    copies = [message.copy() for message in messages]
-    absent = [copy for copy in copies if is_absent(copy)]
-    while absent:
-        bodies.load(absent)
-        still = [copy for copy in absent if is_absent(copy)]
-        for copy in absent:
-            if not is_absent(copy):
-                bodies.removed(copy.size)  # nobody keeps it
-        absent = still
-    return copies

@@ -236,10 +236,10 @@ class Queues:
         for queue in self._by_number.values():
             replay.recovered(queue.parts, now)
 
-    def dump(self, out: Journal, now: i64, with_memory: bool = True, relocate: bool = False) -> DumpJob:
+    def dump(self, out: Journal, now: i64, with_memory: bool = True) -> DumpJob:
         """A job that writes what all queues are now; see DumpJob."""
         parts = [queue.parts for queue in self._by_number.values()]
-        return DumpJob(out, parts, self._last_number, with_memory, relocate, now)
+        return DumpJob(out, parts, self._last_number, with_memory, now)
 
 
 def _definition(numbers: dict[str, int]) -> Definition:

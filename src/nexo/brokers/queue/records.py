@@ -24,7 +24,8 @@ and, where it says so, the time of the operation (i64 ms): replayed, an operatio
     ids      u32 count, count x i64
     options  u8 count, count x { u8 length, name, i64 number }
     item     u8 priority, u8 flags, [0x01: i64 due] [0x02: i64 expires] [0x04: text dedup] [0x08: text group],
-             u32 length of the headers, u32 CRC-32C of the body, u32 length of the body, body
+             u32 length of the headers, u32 CRC-32C of the body, u32 length of the body, body;
+             with 0x10 instead of the body: i64 address in the log
 
 A body is headers and value; it lies in the log where it can be read again by its address.
 This module writes; replay.py reads. To change a layout, change both and this page.
@@ -63,6 +64,7 @@ ITEM_DUE: Final = 0x01
 ITEM_EXPIRES: Final = 0x02
 ITEM_DEDUP: Final = 0x04
 ITEM_GROUP: Final = 0x08
+ITEM_ELSEWHERE: Final = 0x10
 
 
 @final
@@ -238,7 +240,7 @@ def write_item(journal: Journal, out: BytesWriter, message: QueueMessage) -> Non
     if extras is None and message.due_at == 0 and message.expires_at == 0:
         out.append(0)
     else:
-        _write_options(out, message)
+        _write_options(out, message, 0)
     write_i32_be(out, i32(len(headers)))
     if checksum > 0x7FFF_FFFF:
         checksum -= 0x1_0000_0000
@@ -251,9 +253,19 @@ def write_item(journal: Journal, out: BytesWriter, message: QueueMessage) -> Non
     out.write(value)
 
 
-def _write_options(out: BytesWriter, message: QueueMessage) -> None:
+def write_reference(out: BytesWriter, message: QueueMessage) -> None:
+    """Writes a message whose body is in the log by its address there."""
     extras = message.extras
-    flags: i64 = 0
+    out.append(i64(message.priority))
+    _write_options(out, message, ITEM_ELSEWHERE)
+    write_i32_be(out, i32(0 if extras is None else extras.headers_bytes or len(extras.headers)))
+    write_i32_be(out, message.checksum)
+    write_i32_be(out, i32(message.size))
+    write_i64_be(out, message.address)
+
+
+def _write_options(out: BytesWriter, message: QueueMessage, flags: i64) -> None:
+    extras = message.extras
     if message.due_at != 0:
         flags |= ITEM_DUE
     if message.expires_at != 0:

@@ -172,11 +172,14 @@ def _item(parts: Parts, reader: Reader, id: i64, enqueued_at: i64) -> QueueMessa
     headers_bytes = reader.u32()
     checksum = reader.u32()
     size = reader.u32()
-    message.address = reader.address()
+    elsewhere = (flags & records.ITEM_ELSEWHERE) != 0
+    message.address = reader.number() if elsewhere else reader.address()
     message.size = size
     message.checksum = i32(checksum - 0x1_0000_0000 if checksum > 0x7FFF_FFFF else checksum)
     if headers_bytes > 0:
         message.more().headers_bytes = headers_bytes
+    if elsewhere:
+        return message
     if parts.backlog.bodies.full and message.address != 0:
         reader.skip(size)
         return message

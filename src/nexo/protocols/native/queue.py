@@ -12,8 +12,9 @@ from mypy_extensions import i32, i64, u8
 
 from nexo import limits
 from nexo.brokers.queue.consumers import Consumer, Waiter
+from nexo.brokers.queue.lending import BY_POLICY, FAILED, FATAL, FENCED, RELEASE
 from nexo.brokers.queue.message import Delivery, Item
-from nexo.brokers.queue.queue import BY_POLICY, FAILED, FATAL, FENCED, RELEASE, Queue
+from nexo.brokers.queue.queue import Queue
 from nexo.errors import FencedError, InvalidArgumentError, LimitExceededError, ServerError
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op

@@ -73,7 +73,7 @@ def described(stream: Stream) -> dict[str, object]:
         "first_seq": int(stream.first_seq),
         "last_seq": int(stream.last_seq),
         "records": int(max(0, stream.last_seq - stream.first_seq + 1)),
-        "bytes": int(stream.bytes),
+        "bytes": int(stream.blocks.bytes),
         "groups": len(stream.groups),
     }
 
