@@ -120,6 +120,8 @@ SHUTDOWN_SECONDS_MAX: Final = 10.0
 LOG_FILE_BYTES: Final = 64 * MIB
 """A log file that has grown to this is followed by another. It is removed as a whole, so one live message may
 hold this much; and a start reads no more than a few of them after a snapshot."""
+COMPACTION_FILES: Final = 4
+"""Complete log files that a start may have to replay before they are compacted: a second or two of work."""
 FLUSH_MS_MAX: Final = 100
 """Age of the oldest write at level flush that a power cut can lose. The sync begins after half of it."""
 RESERVE_BYTES: Final = 1 * MIB

@@ -71,6 +71,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "the least frequently used, or those soonest to expire."
         ),
     ] = "reject"
+    log_file_bytes: Annotated[
+        int,
+        Meta(
+            ge=64 * limits.KIB,
+            le=1 << 31,  # an offset in a log file has 32 bits, and the last batch may pass this
+            description="A log file that has grown to this is followed by another one.",
+            extra={"unit": "bytes"},
+        ),
+    ] = limits.LOG_FILE_BYTES
     connections_max: Annotated[
         Count, Meta(le=1_000_000, description="Open connections; one more is refused with an error.")
     ] = limits.CONNECTIONS_MAX

@@ -12,10 +12,12 @@ import time
 from typing import Final
 
 from nexo.errors import StorageError
+from nexo.limits import COMPACTION_FILES
 from nexo.node import Node
+from nexo.server.compaction import Compactor
+from nexo.server.replaying import replay
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files
-from nexo.storage.format import operations
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
 from nexo.storage.thread import ThreadedWriter
@@ -35,15 +37,19 @@ def monotonic_ms() -> int:
 class Keeper(Hooks):
     """Storage of one node. Make it, make the node with `journal`, then `recover`."""
 
-    def __init__(self, folder: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, folder: str, log_file_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self.files = Files(folder)
-        self.journal = Log(self.files, self)
+        self.journal = Log(self.files, self, log_file_bytes)
         self._loop = loop
         self._node: Node | None = None
         self._writer: ThreadedWriter | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
+        self._compactor = Compactor(folder)
+        self._compacted = 0  # everything before this log file is in a snapshot, or will be soon
+        self._roll_file = 0
+        self._roll_batch = 0
 
     def recover(self, node: Node) -> None:
         """Bring the node's brokers back and record from now on.
@@ -61,10 +67,7 @@ class Keeper(Hooks):
         self.files.lock()
         recovery = Recovery(self.files)
         began = time.monotonic()
-        for replayed in recovery.replay():
-            for kind, start, end in operations(replayed.payload):
-                address = replayed.address + start if replayed.address else 0
-                node.apply(kind, replayed.payload, start, end, address)
+        replay(recovery, node)
         node.recovered()
         report = recovery.report
         for cut in report.cuts:
@@ -84,6 +87,7 @@ class Keeper(Hooks):
         writer = Writer(self.files, recovery.start, self._report)
         self._writer = ThreadedWriter(writer, monotonic_ms)
         self.journal.go_on(self._writer, recovery.start)
+        self._compacted = recovery.first_file
         self._writer.start()
 
     async def settle(self) -> None:
@@ -97,6 +101,7 @@ class Keeper(Hooks):
         """Write and sync what was recorded, and give up the directory."""
         if self._retry is not None:
             self._retry.cancel()
+        await self._compactor.stop()
         if self._writer is not None:
             self.journal.finish()
             await self._loop.run_in_executor(None, self._writer.stop)
@@ -115,6 +120,20 @@ class Keeper(Hooks):
         if self._node is not None:
             self._node.settled()
         self._moved.set()
+        self._compact_if_due()
+
+    def _compact_if_due(self) -> None:
+        """Compact when enough log files have been completed since the last time."""
+        journal = self.journal
+        if journal.file != self._roll_file:
+            self._roll_file = journal.file
+            self._roll_batch = journal.batch
+        if self._roll_file - self._compacted < COMPACTION_FILES or self._compactor.running:
+            return
+        # Only when the newest file has been begun are those before it complete and on disk.
+        if journal.written >= self._roll_batch and not journal.fenced:
+            self._compacted = self._roll_file
+            self._compactor.start(int(self._roll_file))
 
     def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
         if self._node is None:

@@ -109,6 +109,7 @@ class Recovery:
         self._before = before
         self._start: Start | None = None
         self._replay_from = 0
+        self._first_file = 0
         self._keep: list[int] = []
         self._batch = 0
         self._epoch = 0
@@ -121,6 +122,11 @@ class Recovery:
         """Where the log goes on."""
         assert self._start is not None, "the replay has not ended"
         return self._start
+
+    @property
+    def first_file(self) -> int:
+        """The first log file that was replayed, or the one with which the log goes on."""
+        return self._first_file or int(self.start.file)
 
     def replay(self) -> Iterator[Replayed]:
         """Everything that the node had recorded, oldest first."""
@@ -140,6 +146,7 @@ class Recovery:
             chain = [number for number in chain if number < self._before]
         else:
             chain = self._without_torn_header(chain)
+        self._first_file = chain[0] if chain else 0
         for number in chain:
             yield from self._log(number, chain)
         # A number that was used is not used again, not even after a repair: old addresses must not find new bytes.
