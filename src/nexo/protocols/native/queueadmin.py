@@ -45,8 +45,10 @@ def administer(channel: Channel, payload: Payload, now: i64) -> None:
         answer(channel, get(queue, arguments))
     elif action == "remove":
         id = arguments.number("id", 0)
+        dead_only = arguments.text("state", "") == "dead"
         arguments.finish()
-        confirm(channel, queue, {"removed": queue.remove(id) or queue.delete_dead(id)})
+        removed = (not dead_only and queue.remove(id)) or queue.delete_dead(id)
+        confirm(channel, queue, {"removed": removed})
     elif action == "purge":
         arguments.finish()
         confirm(channel, queue, {"removed": int(queue.purge())})
