@@ -13,6 +13,9 @@ CLOCK_ROOMS = ("nexo.server", "nexo.client", "nexo.cli", "nexo.bench")
 PRINTING_ROOMS = ("nexo.cli",)
 
 CATCH_ALL: dict[tuple[str, str], str] = {
+    ("nexo.client.running", "_handle"): (
+        "the program's own function: whatever it raises is the reason of a nack, and the next message follows"
+    ),
     ("nexo.protocols.native.session", "execute"): (
         "the outermost loop of a connection: a fault in one command is answered and logged, and ends nobody else"
     ),

@@ -13,7 +13,13 @@ from typing import Final
 
 from nexo.client.frames import request
 from nexo.client.link import Call, Link, Reply, Waiter
-from nexo.errors import LimitExceededError, NexoError, NotConnectedError, RequestTimeoutError
+from nexo.errors import (
+    ConnectionClosedError,
+    LimitExceededError,
+    NexoError,
+    NotConnectedError,
+    RequestTimeoutError,
+)
 from nexo.limits import FRAME_BYTES_MAX
 
 WAITING_CALLS_MAX: Final = 100_000
@@ -70,6 +76,11 @@ class Calls:
         """The link that takes calls now."""
         return self._link
 
+    @property
+    def closed(self) -> NexoError | None:
+        """Why there will be no connection any more; None while there may be."""
+        return self._closed
+
     def _links(self) -> list[Link]:
         return [link for link in (self._link, self._leaving) if link is not None]
 
@@ -92,6 +103,17 @@ class Calls:
     async def data(self, opcode: int, payload: bytes, *, timeout: float | None = None) -> bytes:
         """As `call`, for a request that is never answered with NULL."""
         return await self.call(opcode, payload, timeout=timeout) or b""
+
+    async def repeated(self, opcode: int, payload: bytes) -> bytes:
+        """As `data`, for a request that does no harm when it is done twice: a connection that breaks under
+        it is no reason to fail, as long as the client's timeout lasts."""
+        deadline = self._loop.time() + self.timeout
+        while True:
+            try:
+                return await self.data(opcode, payload, timeout=deadline - self._loop.time())
+            except ConnectionClosedError:
+                if self._closed is not None or self._loop.time() >= deadline:
+                    raise
 
     def start(
         self,
@@ -158,9 +180,10 @@ class Calls:
         """Nobody waits for this answer any more."""
         for link in self._links():
             link.calls.pop(correlation, None)
-        self._withdraw(correlation)
+        self.withdraw(correlation)
 
-    def _withdraw(self, correlation: int) -> None:
+    def withdraw(self, correlation: int) -> None:
+        """Do not send a request that still waits to be sent; its waiter is told nothing."""
         entry = self._waiting.pop(correlation, None)
         if entry is not None:
             self._waiting_bytes -= len(entry[1])
@@ -196,7 +219,7 @@ class Calls:
             if deadline > now:
                 earliest = min(earliest, deadline)
                 continue
-            self._withdraw(correlation)
+            self.withdraw(correlation)
             if not waiter.done():
                 waiter.set_exception(self._not_sent())
         self._sweeper = None

@@ -1,0 +1,84 @@
+"""What a queue's job and a group's message have in common: they are lent, and settled once.
+
+Owns when a delivery counts as settled, and `async with`. How it is settled is the lender's business.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final, Self
+
+from nexo.client import values
+from nexo.limits import REASON_BYTES_MAX
+
+_UNDECODED: Final = object()
+
+
+class Delivery:
+    """A message that is lent. Used with `async with`, it is acked at the end of the block, or nacked with
+    the exception that left it as the reason; a cancelled one goes back without counting where it can."""
+
+    __slots__ = ("_data", "_type", "_value", "settled")
+
+    def __init__(self, value: bytes, type: Any) -> None:
+        self.settled = False
+        self._value = value
+        self._type = type
+        self._data: Any = _UNDECODED
+
+    @property
+    def data(self) -> Any:
+        """The value. InvalidArgumentError when it is not of the type that was asked for."""
+        if self._data is _UNDECODED:
+            self._data = values.decode(self._value, self._type)
+        return self._data
+
+    @property
+    def value(self) -> Any:
+        """The same as `data`."""
+        return self.data
+
+    async def ack(self) -> None:
+        """It is done. FencedError when it is lent to somebody else by now."""
+        raise NotImplementedError
+
+    def post_ack(self) -> None:
+        """As `ack`, without waiting; a failure is logged."""
+        raise NotImplementedError
+
+    def post_nack(self, reason: str) -> None:
+        """It failed; sent without waiting for the answer."""
+        raise NotImplementedError
+
+    def post_release(self) -> None:
+        """It was not handled; sent without waiting for the answer."""
+        raise NotImplementedError
+
+    async def failed(self, error: BaseException) -> None:
+        """It failed with this exception; done when the server knows."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.settled:
+            return
+        if error is None:
+            await self.ack()
+        elif isinstance(error, Exception):
+            await self.failed(error)
+        else:
+            self.post_release()
+
+
+def reason_for(error: BaseException) -> str:
+    """An exception as the reason of a nack: its text, or its name when it has none."""
+    return clipped(str(error) or type(error).__name__)
+
+
+def clipped(reason: str) -> str:
+    """A reason that fits into reason_bytes_max, and that UTF-8 can say."""
+    return reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore")
