@@ -5,6 +5,11 @@
     connection          the lasting one: timeouts, reconnection, what has to be restored
     store, watch        the store's commands and watches
     pubsub, routing, …  publish, subscribe, request and reply
+    queues, queue, job, leases, dlq         push, receive, consume, dead letters
+    streams, stream, record, producer       publish and read
+    group, member                           consumer groups
+    lending, delivery, iterating, running   what consumers of both have in common
+    worker              a program that handles jobs until it is told to end
 
 Needs the standard library and msgspec. Knows the numbers of the protocol and the errors, nothing else of the
 server; only `embedded` holds a real one.
@@ -14,38 +19,101 @@ from __future__ import annotations
 
 from nexo.client.client import Client, connect
 from nexo.client.dialing import Reconnect
+from nexo.client.dlq import DLQ
 from nexo.client.entries import Count, Entry, Scanned, Written
 from nexo.client.events import Connected, Disconnected, Event, Events, Reconnected
 from nexo.client.greeting import ServerInfo
+from nexo.client.group import DLS, Group, GroupConsumer, GroupMessages
+from nexo.client.job import Job
+from nexo.client.member import GroupMessage
 from nexo.client.message import Message
+from nexo.client.producer import Producer
 from nexo.client.pubsub import Pattern, PubSub, Topic
+from nexo.client.queue import JobConsumer, Jobs, Queue
+from nexo.client.queueinfo import (
+    DeadLetter,
+    DeadLetters,
+    Push,
+    Pushed,
+    QueueDefinition,
+    QueueInfo,
+    Redriven,
+    StoredMessage,
+)
+from nexo.client.queues import Queues
+from nexo.client.record import Record
 from nexo.client.store import Map, Store
+from nexo.client.stream import Stream
+from nexo.client.streaminfo import (
+    DeadRecord,
+    GroupInfo,
+    Lag,
+    Last,
+    Publish,
+    StreamDefinition,
+    StreamInfo,
+    last,
+)
+from nexo.client.streams import Streams
 from nexo.client.subscription import Subscription
 from nexo.client.values import Headers
 from nexo.client.watch import Change, Watch
+from nexo.client.worker import Worker
 
 __all__ = [
+    "DLQ",
+    "DLS",
     "Change",
     "Client",
     "Connected",
     "Count",
+    "DeadLetter",
+    "DeadLetters",
+    "DeadRecord",
     "Disconnected",
     "Entry",
     "Event",
     "Events",
+    "Group",
+    "GroupConsumer",
+    "GroupInfo",
+    "GroupMessage",
+    "GroupMessages",
     "Headers",
+    "Job",
+    "JobConsumer",
+    "Jobs",
+    "Lag",
+    "Last",
     "Map",
     "Message",
     "Pattern",
+    "Producer",
     "PubSub",
+    "Publish",
+    "Push",
+    "Pushed",
+    "Queue",
+    "QueueDefinition",
+    "QueueInfo",
+    "Queues",
     "Reconnect",
     "Reconnected",
+    "Record",
+    "Redriven",
     "Scanned",
     "ServerInfo",
     "Store",
+    "StoredMessage",
+    "Stream",
+    "StreamDefinition",
+    "StreamInfo",
+    "Streams",
     "Subscription",
     "Topic",
     "Watch",
+    "Worker",
     "Written",
     "connect",
+    "last",
 ]

@@ -12,8 +12,10 @@ from nexo.client.events import Announcer, Event, Events
 from nexo.client.greeting import Credentials, ServerInfo
 from nexo.client.opening import Opening
 from nexo.client.pubsub import PubSub
+from nexo.client.queues import Queues
 from nexo.client.routing import Router
 from nexo.client.store import Store
+from nexo.client.streams import Streams
 from nexo.client.watch import Watches
 from nexo.errors import InvalidArgumentError
 from nexo.protocols.native import opcodes as op
@@ -28,7 +30,7 @@ DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 class Client:
     """A connection to a Nexo server, which any number of tasks may use at once. `connect` makes it.
 
-    `store` and `pubsub` are the brokers; `server` is what the server says of itself; `events` tells of
+    `store`, `pubsub`, `queue` and `stream` are the brokers; `server` is what the server says of itself; `events` tells of
     connections that are lost and found again.
     """
 
@@ -40,6 +42,8 @@ class Client:
         self.events = Events(announcer)
         self.store = Store(connection, watches)
         self.pubsub = PubSub(connection, router)
+        self.queue = Queues(connection)
+        self.stream = Streams(connection)
 
     @classmethod
     def connect(
