@@ -104,6 +104,13 @@ class Alone:
         assert found is not None, "the session closed"
         return found
 
+    def rest(self) -> list[Frame]:
+        """All frames that wait to be read."""
+        found = []
+        while (one := self.recorder.written.next()) is not None:
+            found.append(one)
+        return found
+
     def closed(self) -> bool:
         return self.read() is None
 

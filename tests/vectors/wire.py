@@ -149,6 +149,12 @@ class Frame(NamedTuple):
             json.loads(self.payload[5 + size :])
         return self.payload[0], self.payload[5 : 5 + size].decode()
 
+    @property
+    def details(self) -> object:
+        """The JSON details of an ERR response, None when there are none."""
+        rest = self.payload[5 + struct.unpack_from(">I", self.payload, 1)[0] :]
+        return json.loads(rest) if rest else None
+
 
 class Splitter:
     """Cuts a stream into frames; anything that is not one raises AssertionError."""

@@ -19,7 +19,7 @@ from nexo.brokers.stream_backlog import Backlog
 from nexo.brokers.stream_backoff import backoff
 from nexo.brokers.stream_commons import Membership
 from nexo.brokers.stream_lag import Lag, lag
-from nexo.brokers.stream_leases import Delivery
+from nexo.brokers.stream_leases import Delivery, Pending
 from nexo.brokers.stream_letters import DeadLetter
 from nexo.brokers.stream_log import StreamLog
 from nexo.brokers.stream_waiters import Waiter, Waiting
@@ -30,12 +30,15 @@ from nexo.errors import (
     ResourceNotFoundError,
     ServerError,
 )
-from nexo.limits import FETCH_RECORDS_MAX, REASON_BYTES_MAX
+from nexo.limits import FETCH_RECORDS_MAX, REASON_BYTES_MAX, TTL_MS_MAX
 
 BEGINNING: Final = 0
 END: Final = 1
 SEQUENCE: Final = 2
 TIME: Final = 3
+
+BY_POLICY: Final = -1
+"""The delay of a nack that leaves it to the stream's backoff."""
 
 _EXPIRE_BUDGET: Final = 1_000  # leases that a fetch takes back at most; the agenda does the rest
 _NO_BOUND: Final = 1 << 62
@@ -291,21 +294,43 @@ class Group(Scheduled):
     ) -> None:
         """Gives a message back, to come again after a delay (-1: what the backoff says) or to be given up.
 
-        Raises as `ack`.
+        Raises as `ack`, and InvalidArgumentError for a delay that is none.
         """
-        self._member(consumer_id, generation)
-        backlog = self.backlog
-        pending = backlog.held(generation, seq, token)
-        if pending is None:
+        if self.nack_many(consumer_id, generation, [seq], [token], reason, delay_ms, now):
             raise _superseded(seq)
+
+    def nack_many(
+        self,
+        consumer_id: bytes,
+        generation: i64,
+        seqs: list[int],
+        tokens: list[int],
+        reason: bytes,
+        delay_ms: i64,
+        now: i64,
+    ) -> list[int]:
+        """As `nack` for each; gives the sequences of those that it would refuse as fenced."""
+        if not BY_POLICY <= delay_ms <= TTL_MS_MAX:
+            raise InvalidArgumentError(f"delay_ms {delay_ms}: it is 0 to {TTL_MS_MAX}")
+        self._member(consumer_id, generation)
+        refused: list[int] = []
+        for place, seq in enumerate(seqs):
+            pending = self.backlog.held(generation, seq, tokens[place])
+            if pending is None:
+                refused.append(seq)
+            else:
+                self._give_back(pending, reason, delay_ms, now)
+        self._schedule()
+        if self._line:
+            self._agenda.rouse(self)
+        return refused
+
+    def _give_back(self, pending: Pending, reason: bytes, delay_ms: i64, now: i64) -> None:
         if delay_ms < 0:
             delay_ms = backoff(self.log.definition, pending.attempts, self.log.commons.random)
         self.nacked += 1
         due = now + delay_ms if delay_ms > 0 else 0
-        backlog.give_back(pending, reason[:REASON_BYTES_MAX], due, now)
-        self._schedule()
-        if self._line:
-            self._agenda.rouse(self)
+        self.backlog.give_back(pending, reason[:REASON_BYTES_MAX], due, now)
 
     # Position.
 

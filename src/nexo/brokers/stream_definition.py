@@ -108,7 +108,7 @@ def compare(name: bytes, given: dict[str, int], actual: Definition) -> None:
             "resourceKind": "stream",
             "resourceName": text,
             "requested": {option: _shown(option, value) for option, value in given.items()},
-            "actual": {option: _shown(option, value) for option, value in known.items()},
+            "actual": {option: _shown(option, known[option]) for option in given},
             "differences": differences,
         }
         paths = ", ".join(str(one["path"]) for one in differences)

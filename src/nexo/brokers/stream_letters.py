@@ -71,6 +71,8 @@ class DeadLetters:
 
     def page(self, offset: i64, limit: i64) -> list[DeadLetter]:
         """`limit` dead letters after the first `offset`."""
+        if offset >= len(self._letters):
+            return []
         return list(islice(self._letters.values(), offset, offset + limit))
 
     def clear(self) -> i64:

@@ -29,6 +29,7 @@ from nexo.limits import (
     APPEND_RECORDS_MAX,
     BLOCK_BYTES_MAX,
     FETCH_RECORDS_MAX,
+    MESSAGE_BYTES_MAX,
     PRODUCER_ID_BYTES_MAX,
     STREAM_KEY_BYTES_MAX,
 )
@@ -65,8 +66,7 @@ class StreamLog(Stager):
 
     def append(self, key: bytes, value: bytes, headers: bytes, now: i64) -> i64:
         """Adds a record and gives its sequence. It is visible once its turn has ended and settled."""
-        if len(key) > STREAM_KEY_BYTES_MAX:
-            raise _key_too_long(key)
+        check(key, value)
         writer = self._writer
         if writer is None:
             writer = self._open()
@@ -113,9 +113,8 @@ class StreamLog(Stager):
             raise LimitExceededError(
                 f"{len(records)} records in one append: append_records_max is {APPEND_RECORDS_MAX}"
             )
-        for key, _, _ in records:
-            if len(key) > STREAM_KEY_BYTES_MAX:
-                raise _key_too_long(key)
+        for key, value, _ in records:
+            check(key, value)
         first = self.next_seq
         count = len(records)
         for key, value, headers in records:
@@ -355,7 +354,11 @@ class StreamLog(Stager):
         self.last_seq = max(self.last_seq, first_kept - 1)
 
 
-def _key_too_long(key: bytes) -> LimitExceededError:
-    return LimitExceededError(
-        f"stream key of {len(key)} bytes: stream_key_bytes_max is {STREAM_KEY_BYTES_MAX}"
-    )
+def check(key: bytes, value: bytes) -> None:
+    """Raises LimitExceededError for what no stream takes."""
+    if len(key) > STREAM_KEY_BYTES_MAX:
+        raise LimitExceededError(
+            f"stream key of {len(key)} bytes: stream_key_bytes_max is {STREAM_KEY_BYTES_MAX}"
+        )
+    if len(value) > MESSAGE_BYTES_MAX:
+        raise LimitExceededError(f"value of {len(value)} bytes: message_bytes_max is {MESSAGE_BYTES_MAX}")

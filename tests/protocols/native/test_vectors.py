@@ -1,19 +1,22 @@
-"""The table of tests/vectors/native.py against a real server over a socket, and against the session alone.
+"""The tables of tests/vectors/ against a real server over a socket, and against the session alone.
 
 Three ways each: the request whole, byte by byte, and with the beginning of the next frame behind it.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.vectors.native import GOLDEN, ID, INVALID_ARGUMENT, LAYOUTS, PING, VECTORS, Expected, Vector
+from tests.vectors.every import CONVERSATIONS, GOLDEN, LAYOUTS, VECTORS
+from tests.vectors.native import PING
 from tests.vectors.serving import Serving
 from tests.vectors.session import Alone
-from tests.vectors.wire import DATA, ERR, RESPONSE, Frame, Wire, b, frame, mismatch, parts, request
+from tests.vectors.table import ID, INVALID_ARGUMENT, Expected, Known, Vector
+from tests.vectors.wire import DATA, ERR, RESPONSE, Frame, Wire, b, frame, mismatch, parts, request, string
 
 NAMES = [vector.name for vector in VECTORS]
 END = b"the end of the vector"
@@ -30,9 +33,20 @@ def server() -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def control(server: Serving) -> Iterator[Wire]:
-    """Empties the store between vectors."""
+    """Empties the server between vectors."""
     with Wire(server.port) as wire:
         yield wire
+
+
+def empty(control: Wire) -> None:
+    """No keys, no queues, no streams."""
+    assert control.call(0x06).code == DATA
+    for listing, delete in (
+        (control.call(0x1F, "s'' s'list'"), 0x15),
+        (control.call(0x3F, "06 s'' s'' s'list'"), 0x36),
+    ):
+        for one in json.loads(listing.payload[1:]):
+            assert control.call(delete, string(one["name"])).code == 0
 
 
 def check(expected: Expected, got: Frame | None) -> None:
@@ -45,6 +59,8 @@ def check(expected: Expected, got: Frame | None) -> None:
         )
         assert expected.message in message, (expected, message)
         assert message, "an error says what is wrong"
+        if expected.details is not None:
+            assert got.details == expected.details
     else:
         assert got[:3] == expected[:3], f"{got} instead of {expected}"
         problem = mismatch(expected.payload, got.payload)
@@ -59,7 +75,7 @@ def cut(data: bytes, way: str) -> list[bytes]:
     return [data[start : start + step] for start in range(0, len(data), step)]
 
 
-class Stream:
+class Player:
     """What a vector needs of a connection: a real one, or a session without a socket."""
 
     def __init__(self, wire: Wire | Alone) -> None:
@@ -69,15 +85,17 @@ class Stream:
         wire = self.wire
         if vector.hello:
             assert wire.hello().code == DATA
+        known = Known()
         for one in vector.setup:
-            wire.send(one)
+            wire.send(known.fill(one))
             answer = wire.frame()
             while answer.kind != RESPONSE:
                 answer = wire.frame()
             assert answer.code != ERR, answer.error
+            known.learn(one, answer)
         end = request(PING, END_ID, END)
         tail = b"" if vector.closes or way != "tail" else end[:7]
-        pieces = cut(vector.send + tail, "whole" if way == "tail" else way)
+        pieces = cut(known.fill(vector.send) + tail, "whole" if way == "tail" else way)
         try:
             for piece in pieces:
                 wire.send(piece)
@@ -108,15 +126,15 @@ class Networked(Wire):
 @pytest.mark.parametrize("way", ["whole", "bytes", "tail"])
 @pytest.mark.parametrize("vector", VECTORS, ids=NAMES)
 def test_over_a_socket(server: Serving, control: Wire, vector: Vector, way: str) -> None:
-    assert control.call(0x06).code == DATA
+    empty(control)
     with Networked(server.port) as wire:
-        Stream(wire).play(vector, way)
+        Player(wire).play(vector, way)
 
 
 @pytest.mark.parametrize("way", ["whole", "bytes", "tail"])
 @pytest.mark.parametrize("vector", VECTORS, ids=NAMES)
 def test_the_session_alone(vector: Vector, way: str) -> None:
-    Stream(Alone()).play(vector, way)
+    Player(Alone()).play(vector, way)
 
 
 @pytest.mark.parametrize(("name", "sent", "answered"), GOLDEN, ids=[name for name, _, _ in GOLDEN])
@@ -134,9 +152,27 @@ def test_golden_frames(server: Serving, control: Wire, name: str, sent: str, ans
         assert wire.call(PING, END).payload == END
 
 
+@pytest.mark.parametrize(("name", "sent", "answered"), CONVERSATIONS, ids=[one[0] for one in CONVERSATIONS])
+def test_golden_conversations(name: str, sent: str, answered: str) -> None:
+    """Ids, tokens and times included: the clock stands, and nothing is drawn without a seed."""
+    alone = Alone()
+    for line in sent.splitlines():
+        alone.send(b(line))
+    got = b"".join(frame(*one) for one in alone.rest())
+    assert got.hex(" ") == b(answered).hex(" ")
+
+
+@pytest.fixture(scope="module")
+def furnished(server: Serving, control: Wire) -> None:
+    """What layouts name is there, so that nothing but their length is wrong."""
+    empty(control)
+    for code, payload in ((0x10, "s'q' 00"), (0x30, "s's' 00"), (0x33, "s's' s'g'")):
+        assert control.call(code, payload).code == DATA
+
+
 @pytest.mark.parametrize(("name", "opcode", "payload", "closed"), LAYOUTS, ids=[one[0] for one in LAYOUTS])
 def test_payloads_that_end_early_or_late(
-    server: Serving, name: str, opcode: int, payload: bytes, closed: bool
+    server: Serving, furnished: None, name: str, opcode: int, payload: bytes, closed: bool
 ) -> None:
     wrong = [payload[:size] for size in range(len(payload))]
     if closed:

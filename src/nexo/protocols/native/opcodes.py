@@ -130,6 +130,8 @@ QUEUE_ADMIN: Final = 0x1F
 CREATE_VISIBILITY: Final = 0x01
 CREATE_DELIVERIES: Final = 0x02
 CREATE_OPTIONS: Final = 0x04
+CREATE_FLAGS: Final = 0x07
+"""All of them: an unknown one would add fields that this version cannot split. The same for streams."""
 
 ITEM_PRIORITY: Final = 0x01
 ITEM_DELAY: Final = 0x02
@@ -181,6 +183,7 @@ STREAM_MAX_BYTES: Final = 0x02
 
 APPEND_EXPECTED: Final = 0x01
 APPEND_PRODUCER: Final = 0x02
+APPEND_FLAGS: Final = 0x03
 
 SEEK_BEGINNING: Final = 0
 SEEK_END: Final = 1

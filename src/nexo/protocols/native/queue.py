@@ -124,6 +124,8 @@ class QueueCommands:
         name = payload.string("the queue's name")
         frames.check_utf8(name, "the queue's name")
         flags = payload.u8("the flags")
+        if flags > op.CREATE_FLAGS:
+            raise InvalidArgumentError(f"unknown flags 0x{flags:02x} of a queue")
         given: dict[str, object] = {}
         if flags & op.CREATE_VISIBILITY:
             given["visibility_timeout_ms"] = int(payload.u64("the visibility timeout"))
@@ -351,7 +353,7 @@ def definition(queue: Queue) -> bytes:
     out = BytesWriter()
     write_string(out, queue.name)
     write_i64_be(out, queue.parts.definition.visibility_timeout_ms)
-    write_i32_be(out, i32(queue.parts.definition.max_deliveries))
+    write_i32_be(out, frames.low32(queue.parts.definition.max_deliveries))
     return out.getvalue()
 
 

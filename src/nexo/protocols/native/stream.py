@@ -219,6 +219,8 @@ class StreamCommands:
         name = payload.string("the stream's name")
         frames.check_utf8(name, "the stream's name")
         flags = payload.u8("the flags")
+        if flags > op.CREATE_FLAGS:
+            raise InvalidArgumentError(f"unknown flags 0x{flags:02x} of a stream")
         given: dict[str, int] = {}
         if flags & op.STREAM_MAX_AGE:
             given["max_age_ms"] = int(payload.u64("the age"))
@@ -257,6 +259,8 @@ class StreamCommands:
     def append(self, payload: Payload, now: i64) -> None:
         stream = self.stream(payload)
         flags = payload.u8("the flags")
+        if flags > op.APPEND_FLAGS:
+            raise InvalidArgumentError(f"unknown flags 0x{flags:02x} of an append")
         expected: i64 = payload.u64("the expected sequence") if flags & op.APPEND_EXPECTED else -1
         producer = b""
         number: i64 = -1
@@ -377,12 +381,7 @@ class StreamCommands:
         frames.check_utf8(reason, "the reason")
         seqs, tokens = receipts(group, payload)
         payload.finish()
-        refused: list[int] = []
-        for place, seq in enumerate(seqs):
-            if group.backlog.held(generation, seq, tokens[place]) is None:
-                refused.append(seq)
-            else:
-                group.nack(consumer_id, generation, seq, tokens[place], reason, delay, now)
+        refused = group.nack_many(consumer_id, generation, seqs, tokens, reason, delay, now)
         self.channel.data_at(stream.definition.durability, sequences(refused))
 
     def seek(self, stream: Stream, group: Group, kind: i64, value: i64, now: i64) -> None:

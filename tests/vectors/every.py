@@ -1,0 +1,11 @@
+"""All tables of packet vectors together."""
+
+from __future__ import annotations
+
+from tests.vectors import native, queue, stream
+from tests.vectors.table import CONVERSATIONS, GOLDEN, LAYOUTS, VECTORS
+
+__all__ = ["CONVERSATIONS", "GOLDEN", "LAYOUTS", "TABLES", "VECTORS"]
+
+TABLES = (native, queue, stream)
+"""Importing a table enters its vectors in the lists."""
