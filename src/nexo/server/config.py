@@ -52,7 +52,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             min_length=1,
-            description="Reserved for the files of a later release: all data is in memory, and it is not created yet.",
+            description="Directory of the log, in which queues and streams are kept; made when it is not there.",
         ),
     ] = "./data"
     memory_max_bytes: Annotated[
