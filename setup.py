@@ -32,6 +32,8 @@ HOT_MODULES = [
     "src/nexo/protocols/native/streamadmin.py",
     "src/nexo/protocols/native/session.py",
     "src/nexo/protocols/native/store.py",
+    "src/nexo/server/clock.py",
+    "src/nexo/server/turns.py",
     "src/nexo/bench/*.py",
 ]
 """What is compiled: the one list. `__init__.py` files are left out of the patterns."""

@@ -70,7 +70,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "nexo.protocols": COMPILED,
     "nexo.bench": COMPILED,
     OPCODES: set(),
-    "nexo.server": {"msgspec"},
+    "nexo.server": {"msgspec", "mypy_extensions", "librt"},
     "nexo.client": {"msgspec"},
     "nexo.client.embedded": {"msgspec", "mypy_extensions", "librt"},
     "nexo.cli": {"click", "msgspec", "uvloop"},

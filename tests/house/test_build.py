@@ -18,7 +18,14 @@ import pytest
 from nexo._pure import is_compiled
 from tests.house.sources import ROOT, SOURCE, imports, module_path, modules, tree, within
 
-HOT_ROOMS = ("nexo.brokers", "nexo.node", "nexo.protocols", "nexo.storage")
+HOT_ROOMS = (
+    "nexo.brokers",
+    "nexo.node",
+    "nexo.protocols",
+    "nexo.storage",
+    "nexo.server.clock",
+    "nexo.server.turns",
+)
 NOT_HOT = {
     "nexo.protocols.native.opcodes": "constants, which the client imports without librt",
     "nexo.storage.reading": "a loop over chunks of a file",

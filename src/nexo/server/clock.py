@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import final
+
+from mypy_extensions import i64
 
 from nexo.limits import TTL_MS_MAX
 
 
+@final
 class Clock:
     """Unix milliseconds, read from the wall once and advanced by the monotonic clock.
 
@@ -15,8 +19,9 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self._offset_ns: i64 = time.time_ns() - time.monotonic_ns()
 
-    def now_ms(self) -> int:
+    def now_ms(self) -> i64:
         """Milliseconds since 1970, never going back."""
-        return min((self._offset_ns + time.monotonic_ns()) // 1_000_000, TTL_MS_MAX)
+        now: i64 = (self._offset_ns + time.monotonic_ns()) // 1_000_000
+        return min(now, TTL_MS_MAX)

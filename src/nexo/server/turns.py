@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, final
+
+from mypy_extensions import i64
 
 from nexo.node import Driver, Node
 from nexo.server.clock import Clock
@@ -14,6 +16,7 @@ REST_SECONDS_MAX: Final = 60.0
 """Longest rest of an idle node before it looks at its deadlines again."""
 
 
+@final
 class LoopDriver(Driver):
     """Calls `node.turn` after the commands of a poll, and `node.advance` when something is due."""
 
@@ -31,7 +34,7 @@ class LoopDriver(Driver):
         """Give the driver its node, which was made with it."""
         self._node = node
 
-    def now(self) -> int:
+    def now(self) -> i64:
         return self._clock.now_ms()
 
     def turn_opened(self) -> None:
