@@ -103,7 +103,7 @@ def test_redrive_of_those_that_match_in_slices() -> None:
     dead(queue, consumer, *range(9, 12), now=START + 500)
     until = queue.parts.dead.last_serial
     dead(queue, consumer, 13, now=START + 900)  # dies while it runs
-    some = DeadFilter(reason=b"odd", died_from=START, died_until=START + 500)
+    some = DeadFilter(reason=b"odd", died_from=START, died_until=START + 900)
     after = 0
     slices = []
     while True:
@@ -115,6 +115,8 @@ def test_redrive_of_those_that_match_in_slices() -> None:
     assert slices == [2, 3, 1]
     assert numbers(take(queue, consumer, now=START + 900)) == [1, 3, 5, 7, 9, 11]
     assert queue.dead_count == 7
+    only = DeadFilter(died_from=START + 500, died_until=START + 600)
+    assert queue.redrive_some(only, 0, queue.parts.dead.last_serial, 99, START).count == 1
 
 
 def test_dead_letters_have_a_retention_of_their_own() -> None:
@@ -213,6 +215,14 @@ def test_a_full_queue_makes_room(policy: str) -> None:
     assert numbers(take(queue, consumer)) == [4, 5]
     with pytest.raises(LimitExceededError, match=r"messages_max \(3\), and it holds 3"):
         push(queue, 6)
+
+
+def test_the_lowest_priority_goes_first() -> None:
+    _, queue, consumer = new_queue(messages_max=2, overflow="drop_oldest")
+    push(queue, 1, priority=9)
+    push(queue, 2)
+    push(queue, 3, priority=9)
+    assert numbers(take(queue, consumer)) == [1, 3]
 
 
 @pytest.mark.parametrize(

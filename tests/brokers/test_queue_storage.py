@@ -120,6 +120,15 @@ def test_what_failed_never_was() -> None:
     assert seen(replay(log.data, START)[0].find(b"q")) == seen(queue)
 
 
+def test_a_time_to_live_that_ends_before_the_disk_has_it() -> None:
+    log, queues, queue, _ = new()
+    queue.push_item(Item(b"\x00", ttl_ms=10), START)
+    assert queues.advance(START + 10, 9) == 0
+    settle(log, queues, START + 20)
+    shown = queue.describe()
+    assert (shown["ready"], shown["expired"], shown["messages"]) == (0, 1, 0)
+
+
 def test_staged_messages_make_room_too() -> None:
     log, queues, queue, _ = new(messages_max=2, overflow="drop_oldest")
     push(queue, 1, 2, 3, 4)
