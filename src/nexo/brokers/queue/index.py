@@ -7,6 +7,7 @@ nothing of states.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
@@ -16,6 +17,7 @@ from nexo.brokers.queue.message import QueueMessage
 _BITS: Final = 8
 _MASK: Final = (1 << _BITS) - 1
 _SPARSE: Final = 32  # living messages at which a full block is packed
+_SLACK: Final = 64  # numbers of blocks that are gone and not worth tidying
 
 
 @final
@@ -35,10 +37,11 @@ class Block:
 class Index:
     """Messages by id. `newest` is the highest id ever added."""
 
-    __slots__ = ("_blocks", "_last", "_last_number", "count", "newest")
+    __slots__ = ("_blocks", "_last", "_last_number", "_order", "count", "newest")
 
     def __init__(self) -> None:
         self._blocks: dict[int, Block] = {}  # in the order of their ids
+        self._order: list[int] = []  # the numbers of the blocks in order, and of some that are gone
         self._last = Block()  # the block used last, which need not be looked up
         self._last_number: i64 = -1
         self.count: i64 = 0
@@ -61,6 +64,9 @@ class Index:
             self._complete(self.newest >> _BITS)
             block = Block()
             self._blocks[int(id >> _BITS)] = block
+            self._order.append(int(id >> _BITS))
+            if len(self._order) > 2 * len(self._blocks) + _SLACK:
+                self._order = list(self._blocks)
             self._last = block
             self._last_number = id >> _BITS
         self.newest = id
@@ -119,15 +125,11 @@ class Index:
     def after(self, id: i64, limit: i64) -> list[QueueMessage]:
         """Up to `limit` messages, more only to complete a block, with ids above `id` in their order."""
         found: list[QueueMessage] = []
-        number = id >> _BITS
-        last = self.newest >> _BITS
-        # Far apart, it is cheaper to look at the blocks there are than at the numbers between.
-        if last - number > 4 * len(self._blocks):
-            numbers = [one for one in self._blocks if one >= number]
-        else:
-            numbers = list(range(int(number), int(last) + 1))
-        for one in numbers:
-            block = self._blocks.get(one)
+        order = self._order
+        place: i64 = bisect_left(order, int(id >> _BITS))
+        while place < len(order):
+            block = self._blocks.get(order[place])
+            place += 1
             if block is None:
                 continue
             for message in block.places:
