@@ -75,6 +75,10 @@ def test_heaps_order_and_forget() -> None:
         one.due_at = 1_000 - id
         due.push(one)
     assert [int(due.pop().id) for _ in range(3)] == [499, 498, 497]
+    same = MessageHeap(BY_DUE)
+    for id in ids:
+        same.push(message(id))
+    assert [int(same.pop().id) for _ in range(500)] == list(range(500))
 
 
 def test_ready_does_not_hold_what_was_removed() -> None:
@@ -153,6 +157,23 @@ def test_leases_against_a_dict() -> None:
         assert leases.next_deadline() == first
         assert leases.count == len(model)
     assert [int(one.token) for one in leases.all()] == sorted(model)
+
+
+def test_leases_run_out_in_the_order_of_their_deadlines() -> None:
+    leases = Leases(1)
+    lent = [lend(leases, id, 100 + id) for id in range(6)]
+    leases.extend(lent[0], 104)
+    leases.extend(lent[5], 90)
+    assert leases.next_deadline() == 90
+    order = [one for limit in (1, 9) for one in end_all(leases, leases.run_out(200, limit))]
+    assert order == [5, 1, 2, 3, 0, 4]
+
+
+def end_all(leases: Leases, late: list[Delivery]) -> list[int]:
+    ids = [int(one.message.id) for one in late]
+    for one in late:
+        leases.end(one, False)
+    return ids
 
 
 def test_a_holding_forgets_what_has_ended() -> None:

@@ -19,7 +19,7 @@ BY_EXPIRY: Final = 2
 
 @final
 class MessageHeap:
-    """The message with the least id, due time or expiry is first."""
+    """The message with the least id, due time or expiry is first; of equal ones, that with the least id."""
 
     __slots__ = ("_key", "_messages")
 
@@ -38,6 +38,11 @@ class MessageHeap:
             return message.due_at
         return message.expires_at
 
+    def _before(self, one: QueueMessage, other: QueueMessage) -> bool:
+        key = self.key(one)
+        other_key = self.key(other)
+        return key < other_key or (key == other_key and one.id < other.id)
+
     def first(self) -> QueueMessage:
         """The least; there must be one."""
         return self._messages[0]
@@ -46,11 +51,10 @@ class MessageHeap:
         messages = self._messages
         place: i64 = len(messages)
         messages.append(message)
-        key = self.key(message)
         while place > 0:
             above = (place - 1) >> 1
             other = messages[above]
-            if self.key(other) <= key:
+            if self._before(other, message):
                 break
             messages[place] = other
             place = above
@@ -86,16 +90,15 @@ class MessageHeap:
         """Puts a message at a place or below it, lifting what is less."""
         messages = self._messages
         size: i64 = len(messages)
-        key = self.key(message)
         while True:
             below = 2 * place + 1
             if below >= size:
                 break
             other = messages[below]
-            if below + 1 < size and self.key(messages[below + 1]) < self.key(other):
+            if below + 1 < size and self._before(messages[below + 1], other):
                 below += 1
                 other = messages[below]
-            if self.key(other) >= key:
+            if self._before(message, other):
                 break
             messages[place] = other
             place = below

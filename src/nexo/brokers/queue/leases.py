@@ -179,27 +179,48 @@ class Leases:
             self._add_late(delivery)
 
     def run_out(self, now: i64, limit: i64) -> list[Delivery]:
-        """Up to `limit` leases whose deadline is at or before now. They stay until they are ended."""
+        """Up to `limit` leases whose deadline is at or before now, the first to run out first.
+
+        They stay until they are ended; whoever asks ends them all. One may be listed twice.
+        """
         found: list[Delivery] = []
         ring = self._ring
         place = self._head
         size: i64 = len(ring)
-        while place < size and len(found) < limit:
-            delivery = ring[place]
-            if delivery is not None and delivery.token >= 0:
-                if delivery.deadline > now:
+        while len(found) < limit:
+            first: Delivery | None = None
+            while place < size:
+                first = ring[place]
+                if first is not None and first.token >= 0:
                     break
-                found.append(delivery)
-            place += 1
-        while self._deadlines and len(found) < limit:
+                first = None
+                place += 1
+            late = self._first_late()
+            if late is not None and (
+                first is None
+                or late.deadline < first.deadline
+                or (late.deadline == first.deadline and late.token < first.token)
+            ):
+                if late.deadline > now:
+                    break
+                heappop(self._deadlines)
+                found.append(late)
+            elif first is not None and first.deadline <= now:
+                place += 1
+                found.append(first)
+            else:
+                break
+        return found
+
+    def _first_late(self) -> Delivery | None:
+        """The first to run out of those that deviate."""
+        while self._deadlines:
             deadline, token = self._deadlines[0]
             late = self._late.get(token)
             if late is not None and late.deadline == deadline:
-                if deadline > now:
-                    break
-                found.append(late)
+                return late
             heappop(self._deadlines)
-        return found
+        return None
 
     def next_deadline(self) -> i64:
         """When the first lease runs out, 0 for none."""
@@ -209,13 +230,9 @@ class Leases:
             first = ring[self._head]
             if first is not None and first.token >= 0:
                 deadline = first.deadline
-        while self._deadlines:
-            late = self._late.get(self._deadlines[0][1])
-            if late is not None and int(late.deadline) == self._deadlines[0][0]:
-                if deadline == 0 or late.deadline < deadline:
-                    deadline = late.deadline
-                break
-            heappop(self._deadlines)
+        late = self._first_late()
+        if late is not None and (deadline == 0 or late.deadline < deadline):
+            deadline = late.deadline
         return deadline
 
     def all(self) -> list[Delivery]:
