@@ -39,6 +39,10 @@ SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 200_000
 """One connection's filters; a bridge or gateway needs many, a runaway loop must end."""
 WATCHES_PER_CONNECTION_MAX: Final = 10_000
 """One connection's watches on the store."""
+WAITS_PER_CONNECTION_MAX: Final = 10_000
+"""One connection's receives, fetches and reads that wait: each is remembered for up to 50 days."""
+PAGE_BYTES_MAX: Final = 4 * MIB
+"""Values in one page of a browse or of dead letters: as JSON, bytes take a third more, and it must fit a frame."""
 
 # Queues.
 QUEUES_MAX: Final = 10_000

@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tests.fuzz.targets import TARGETS, Target, corpus, mutate  # noqa: E402  needs the path above
+from tests.fuzz.inputs import corpus, mutate  # noqa: E402  needs the path above
+from tests.fuzz.targets import TARGETS, Target  # noqa: E402
 
 FAILURES = Path(__file__).parent / "failures"
 SLICE = 200

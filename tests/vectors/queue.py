@@ -143,6 +143,7 @@ bad(
     "CREATE with an option that is no word of it", req(CREATE, "s'q' 04 '{\"overflow\":\"burst\"}'"), "reject"
 )
 bad("CREATE with options that are no JSON", req(CREATE, "s'q' 04 '{'"), "the options")
+bad("CREATE with options that are not UTF-8", req(CREATE, "s'q' 04 '{\"' c328 '\":1}'"), "the options")
 bad("CREATE with options that are no object", req(CREATE, "s'q' 04 '[1]'"), "the options")
 bad("CREATE with an unknown flag", req(CREATE, "s'q' 08"), "flags")
 vector("EXISTS", req(EXISTS, "s'q'") + req(EXISTS, "s'Q'"), data("01"), data("00"), setup=(create(),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nexo.brokers.journal import Journal
-from nexo.node import Driver, make_node
+from nexo.node import Driver, Node, make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.session import NativeSession
 from tests.vectors.wire import Frame, Splitter, b, request
@@ -67,9 +67,14 @@ class Recorder:
 class Alone:
     """One session of one node; has the methods of `Wire` that vectors use."""
 
-    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX, other: Alone | None = None) -> None:
-        self.driver = Hand() if other is None else other.driver
-        self.node = make_node(self.driver, Journal()) if other is None else other.node
+    def __init__(
+        self, frame_bytes_max: int = FRAME_BYTES_MAX, other: Alone | None = None, node: Node | None = None
+    ) -> None:
+        if other is not None:
+            node = other.node
+        self.node = make_node(Hand(), Journal()) if node is None else node
+        assert isinstance(self.node.driver, Hand)
+        self.driver = self.node.driver
         self.recorder = Recorder()
         info = ServerInfo("0", frame_bytes_max)
         self.session = NativeSession(self.node, self.recorder, self.recorder, info)  # type: ignore[arg-type]
@@ -81,6 +86,14 @@ class Alone:
     def turn(self) -> None:
         while self.node.turn():
             pass
+        if self.node.journal.keeping:
+            # Its batches are on disk as soon as they are closed; to hear of it may record more.
+            batch = -1
+            while batch != self.node.journal.batch:
+                batch = self.node.journal.batch
+                self.node.settled()
+                while self.node.turn():
+                    pass
 
     def send(self, data: bytes) -> None:
         if not self.recorder.is_closed:

@@ -80,6 +80,8 @@ class DeadLetters:
         """Up to `limit` letters, the one that died first at offset 0."""
         found: list[DeadLetter] = []
         order = self._order
+        if offset >= len(self._by_id):
+            return found
         place = self._head
         if len(order) - place == len(self._by_id):
             place += offset  # none between is gone

@@ -11,7 +11,7 @@ from nexo import limits
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.brokers.message import int_value
 from nexo.brokers.pubsub import Encoding
-from nexo.errors import InvalidArgumentError, ServerError, StorageError
+from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError, StorageError
 from nexo.node import Job, Node
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
@@ -36,6 +36,11 @@ class ServerInfo:
             ("keys_per_command_max", limits.KEYS_PER_COMMAND_MAX),
             ("scan_keys_max", limits.SCAN_KEYS_MAX),
         ]
+
+
+def too_many_waits() -> LimitExceededError:
+    """For a connection that wants to wait for one thing more than it may."""
+    return LimitExceededError(f"waits_per_connection_max is {limits.WAITS_PER_CONNECTION_MAX}")
 
 
 class Channel(Session):

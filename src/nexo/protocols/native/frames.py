@@ -15,11 +15,10 @@ from librt.strings import (
     read_i16_be,
     read_i32_be,
     read_i64_be,
-    write_i16_be,
     write_i32_be,
     write_i64_be,
 )
-from mypy_extensions import i16, i32, i64
+from mypy_extensions import i32, i64
 
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError
 from nexo.limits import HEADERS_BYTES_MAX, KEY_BYTES_MAX
@@ -142,7 +141,7 @@ class Payload:
             found: dict[str, object] = msgspec.json.decode(
                 self.data[start : self.end], type=dict[str, object]
             )
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidArgumentError(f"{what}: {error}") from None
         return found
 
@@ -196,7 +195,9 @@ def write_string(out: BytesWriter, text: bytes) -> None:
 
 def write_short(out: BytesWriter, key: bytes) -> None:
     """A `key` element: u16 length and the bytes."""
-    write_i16_be(out, i16(len(key)))
+    size: i64 = len(key)
+    out.append((size >> 8) & 0xFF)
+    out.append(size & 0xFF)
     out.write(key)
 
 

@@ -9,6 +9,7 @@ from mypy_extensions import i64
 
 from nexo.brokers.message import JSON, STRING, is_int_value, read_int
 from nexo.errors import InvalidArgumentError
+from nexo.limits import PAGE_BYTES_MAX
 from nexo.protocols.native.channel import Channel
 
 
@@ -47,6 +48,16 @@ def answer(channel: Channel, result: Any) -> None:
 def answer_at(channel: Channel, level: i64, result: Any) -> None:
     """As `answer`, once what was done is durable at this level."""
     channel.data_at(level, bytes((JSON,)) + msgspec.json.encode(result))
+
+
+def page_length(sizes: list[int]) -> int:
+    """How many messages of these sizes one page shows: at least one, so that whoever pages gets on."""
+    total = 0
+    for place, size in enumerate(sizes):
+        total += size
+        if total > PAGE_BYTES_MAX and place > 0:
+            return place
+    return len(sizes)
 
 
 def shown_value(value: bytes) -> dict[str, object]:

@@ -18,7 +18,7 @@ from nexo.brokers.queue.queue import Queue
 from nexo.errors import FencedError, InvalidArgumentError, LimitExceededError, ServerError
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
-from nexo.protocols.native.channel import Channel
+from nexo.protocols.native.channel import Channel, too_many_waits
 from nexo.protocols.native.frames import Payload, write_head, write_short, write_string
 from nexo.protocols.native.queueadmin import administer
 
@@ -219,6 +219,8 @@ class QueueCommands:
         if deliveries or wait == 0:
             self.channel.out.write(deliveries_frame(queue, correlation, deliveries, extended))
         else:
+            if len(self.consumer.waiters) >= limits.WAITS_PER_CONNECTION_MAX:
+                raise too_many_waits()
             waiter = QueueWait(self.channel, queue, correlation, extended)
             queue.wait(waiter, self.consumer, count, now + wait)
 

@@ -12,7 +12,7 @@ from nexo.brokers.queue.queue import Queue
 from nexo.errors import InvalidArgumentError, ResourceNotFoundError
 from nexo.protocols.native.channel import Channel
 from nexo.protocols.native.frames import Payload
-from nexo.protocols.native.jsonadmin import Arguments, answer, answer_at, shown_value
+from nexo.protocols.native.jsonadmin import Arguments, answer, answer_at, page_length, shown_value
 
 STATES: Final[dict[str, int]] = {"ready": READY, "held": HELD, "delayed": DELAYED, "leased": LEASED}
 STATE_NAMES: Final[dict[int, str]] = {number: name for name, number in STATES.items()}
@@ -32,7 +32,9 @@ def administer(channel: Channel, payload: Payload, now: i64) -> None:
         start = arguments.text("after", "").encode()
         limit = arguments.number("limit", PAGE_MAX)
         arguments.finish()
-        names = [one for one in queues.names() if one > start and one.startswith(name)][: max(0, limit)]
+        names = [one for one in queues.names() if one > start and one.startswith(name)][
+            : max(0, min(limit, PAGE_MAX))
+        ]
         answer(channel, [described(queues.find(one)) for one in names])
         return
     queue = queues.find(name)
@@ -86,12 +88,17 @@ def browse(queue: Queue, arguments: Arguments) -> dict[str, object]:
     arguments.finish()
     if state == "dead":
         letters = queue.peek(limit + 1, after)
-        shown = [shown_letter(queue, letter) for letter in letters[:limit]]
-        return {"messages": shown, "after": int(after + limit) if len(letters) > limit else 0}
+        fitting = page_length([int(letter.message.size) for letter in letters[:limit]])
+        shown = [shown_letter(queue, letter) for letter in letters[:fitting]]
+        return {"messages": shown, "after": int(after + fitting) if len(letters) > fitting else 0}
     if state not in STATES:
         raise InvalidArgumentError(f"state {state!r}: it is one of {', '.join(STATES)}, dead")
     page = queue.browse(STATES[state], after, limit)
-    return {"messages": [shown_message(queue, one) for one in page.messages], "after": int(page.after)}
+    fitting = page_length([int(one.size) for one in page.messages])
+    if fitting < len(page.messages):
+        page.after = page.messages[fitting - 1].id
+    shown = [shown_message(queue, one) for one in page.messages[:fitting]]
+    return {"messages": shown, "after": int(page.after)}
 
 
 def get(queue: Queue, arguments: Arguments) -> dict[str, object]:

@@ -21,7 +21,7 @@ from nexo.brokers.stream_waiters import Waiter, Waiting
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
-from nexo.protocols.native.channel import Channel
+from nexo.protocols.native.channel import Channel, too_many_waits
 from nexo.protocols.native.frames import Payload, write_head, write_string
 from nexo.protocols.native.streamadmin import administer
 
@@ -34,9 +34,10 @@ READ_RECORDS_DEFAULT: Final = 1_000
 class FetchWait(Waiter):
     """A FETCH that waits for deliveries; its answer may come after those of later commands."""
 
-    def __init__(self, channel: Channel, group: Group, correlation: i32, extended: bool) -> None:
+    def __init__(self, commands: StreamCommands, group: Group, correlation: i32, extended: bool) -> None:
         super().__init__()
-        self.channel = channel
+        self.commands = commands
+        self.channel = commands.channel
         self.group = group
         self.correlation = correlation
         self.extended = extended
@@ -45,9 +46,11 @@ class FetchWait(Waiter):
         raise NotImplementedError
 
     def delivered(self, deliveries: list[Delivery]) -> None:
+        self.commands.fetching.pop(self, None)
         self.channel.send(deliveries_frame(self.group, self.correlation, deliveries, self.extended))
 
     def failed(self, error: ServerError) -> None:
+        self.commands.fetching.pop(self, None)
         self.channel.send(frames.error_frame(self.correlation, error))
 
 
@@ -130,6 +133,7 @@ class StreamCommands:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.streams = channel.node.streams
+        self.fetching: dict[FetchWait, None] = {}
         self.reading: dict[ReadWait, Waiting] = {}
         self.joined = False
 
@@ -305,6 +309,7 @@ class StreamCommands:
         size = min(size, ANSWER_BYTES_MAX)
         correlation = self.channel.frames.correlation
         if wait > 0 and seq > stream.last_seq and self.channel.frames.kind == op.REQUEST:
+            self.check_waits()
             waiter = ReadWait(self, stream, correlation, seq, count, size)
             self.reading[waiter] = stream.wait(waiter, seq, now + wait)
             return
@@ -350,8 +355,15 @@ class StreamCommands:
         if deliveries or wait == 0:
             self.channel.out.write(deliveries_frame(group, correlation, deliveries, extended))
         else:
-            waiter = FetchWait(self.channel, group, correlation, extended)
+            self.check_waits()
+            waiter = FetchWait(self, group, correlation, extended)
             group.wait(waiter, consumer_id, generation, count, now + wait, ANSWER_BYTES_MAX)
+            self.fetching[waiter] = None
+
+    def check_waits(self) -> None:
+        """Raises LimitExceededError when this connection waits for too much already."""
+        if len(self.fetching) + len(self.reading) >= limits.WAITS_PER_CONNECTION_MAX:
+            raise too_many_waits()
 
     def ack(self, payload: Payload, now: i64) -> None:
         stream, group = self.stream_and_group(payload)
@@ -459,14 +471,18 @@ def sequences(seqs: list[int]) -> bytes:
 def letters(group: Group, limit: i64, offset: i64) -> bytes:
     """The answer of PEEK_DLS."""
     out = BytesWriter()
-    found = group.peek(offset, limit)
-    write_i32_be(out, len(found))
-    for letter in found:
+    listed: i64 = 0
+    for letter in group.peek(offset, limit):
+        if len(out) > limits.PAGE_BYTES_MAX:
+            break
+        listed += 1
         write_i64_be(out, letter.seq)
         write_string(out, letter.reason)
         write_i32_be(out, i32(letter.attempts))
         frames.write_short(out, letter.contents().key)
-    return out.getvalue()
+    head = BytesWriter()
+    write_i32_be(head, i32(listed))
+    return head.getvalue() + out.getvalue()
 
 
 def options(given: dict[str, object]) -> dict[str, int]:

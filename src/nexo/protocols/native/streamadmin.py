@@ -14,7 +14,7 @@ from nexo.brokers.stream_letters import DeadLetter
 from nexo.errors import InvalidArgumentError
 from nexo.protocols.native.channel import Channel
 from nexo.protocols.native.frames import Payload
-from nexo.protocols.native.jsonadmin import Arguments, answer, answer_at, shown_value
+from nexo.protocols.native.jsonadmin import Arguments, answer, answer_at, page_length, shown_value
 
 PAGE_MAX: Final = 1_000
 """Streams, groups or dead letters in one answer."""
@@ -50,8 +50,9 @@ def administer(channel: Channel, payload: Payload, now: i64) -> None:
         limit = min(max(arguments.number("limit", 100), 1), PAGE_MAX)
         arguments.finish()
         letters = stream.find_group(group_name).peek(offset, limit + 1)
-        shown = [shown_letter(letter) for letter in letters[:limit]]
-        answer(channel, {"messages": shown, "after": int(offset + limit) if len(letters) > limit else 0})
+        fitting = page_length([len(letter.record) for letter in letters[:limit]])
+        shown = [shown_letter(letter) for letter in letters[:fitting]]
+        answer(channel, {"messages": shown, "after": int(offset + fitting) if len(letters) > fitting else 0})
     elif action == "delete_group":
         arguments.finish()
         stream.delete_group(group_name)
