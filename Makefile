@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 SECONDS ?= 60
+ROUNDS ?= 20
 VENV := .venv
 PY := $(VENV)/bin/python
 CLIENT := .venv-client
@@ -23,7 +24,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build test lint format generate fuzz bench clean
+.PHONY: help run build test lint format generate fuzz kill bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -53,6 +54,9 @@ generate: $(VENV)/.installed  ## Write the blocking client from the async one
 
 fuzz: $(SETUP)  ## Throw random bytes at every codec for SECONDS (default 60)
 	$(PY) tests/fuzz/run.py --seconds $(SECONDS)
+
+kill: $(SETUP)  ## Kill a server under load ROUNDS times (default 20) and look for what it had confirmed
+	$(PY) tests/faults/killing.py --rounds $(ROUNDS) $(ARGS)
 
 bench: $(SETUP) $(VENV)/.bench  ## Measure Nexo and its peers; writes docs/benchmarks.md
 	$(PY) benchmarks/run.py $(ARGS)

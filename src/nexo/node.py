@@ -127,6 +127,9 @@ class Node:
         self._held_flush: list[_Held] = []
         self._held_fsync: list[_Held] = []
         self._waiting: list[Confirmations] = []
+        # The last batches whose levels were at least these.
+        self._last_flush: i64 = 0
+        self._last_fsync: i64 = 0
 
     def begin(self) -> i64:
         """Called before commands are run: opens the turn and returns the time in it."""
@@ -168,18 +171,22 @@ class Node:
     # The journal.
 
     def _close_batch(self) -> None:
-        """What the turn recorded is a batch; replies to commands that recorded nothing need not wait for it."""
-        if not self.journal.keeping:
+        """What the turn recorded is a batch. Replies wait for the last one that asked for what they promise.
+
+        A reply to a command that recorded nothing (an acknowledgement that is refused, a CREATE of what is there)
+        promises only what was recorded before; later batches of a lower level may never be synced by themselves.
+        """
+        journal = self.journal
+        if not journal.keeping:
             return
-        if len(self.journal.out) > 0:
-            self.journal.close_batch(self.fault != "")
-            return
-        recorded = self.journal.batch - 1
-        for held in (self._held_flush, self._held_fsync):
-            for one in reversed(held):
-                if one.batch <= recorded:
-                    break
-                one.batch = recorded
+        if len(journal.out) > 0:
+            if journal.level >= FLUSH:
+                self._last_flush = journal.batch
+            if journal.level == FSYNC:
+                self._last_fsync = journal.batch
+            journal.close_batch(self.fault != "")
+        lower(self._held_flush, self._last_flush)
+        lower(self._held_fsync, self._last_fsync)
         self._release_settled()
 
     def check_room(self) -> None:
@@ -245,6 +252,8 @@ class Node:
             for one in held:
                 if one.batch >= first_batch:
                     one.owner.refused(one.replies, error)
+        self._last_flush = min(self._last_flush, first_batch - 1)
+        self._last_fsync = min(self._last_fsync, first_batch - 1)
         self._held_flush = [one for one in self._held_flush if one.batch < first_batch]
         self._held_fsync = [one for one in self._held_fsync if one.batch < first_batch]
         for payload in lost:
@@ -303,6 +312,14 @@ def make_node(
         Queues(journal, seed),
         Streams(journal, seed),
     )
+
+
+def lower(held: list[_Held], batch: i64) -> None:
+    """Replies that wait for a batch after this one wait for this one."""
+    for one in reversed(held):
+        if one.batch <= batch:
+            break
+        one.batch = batch
 
 
 def earlier(one: i64, other: i64) -> i64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -31,13 +32,13 @@ def environment() -> dict[str, str]:
 
 
 class Serving:
-    """`nexo serve` with the flags given; use as a context manager."""
+    """`nexo serve` with the flags given; use as a context manager. `under`: a program that runs it, such as strace."""
 
-    def __init__(self, *flags: str, port: int = 0) -> None:
+    def __init__(self, *flags: str, port: int = 0, under: tuple[str, ...] = ()) -> None:
         # A file and not a pipe: a server that logs much must not wait for the test to read.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by kill()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nexo", "serve", "--port", str(port), *flags],
+            [*under, sys.executable, "-m", "nexo", "serve", "--port", str(port), *flags],
             cwd=tempfile.mkdtemp(dir=FOLDERS.name),
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -89,7 +90,8 @@ class Serving:
         if self._log.closed:
             return
         if self.process.poll() is None:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # the server itself, not what it runs under
         self.process.wait()
         log = self.log()
         self._log.close()

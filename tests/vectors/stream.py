@@ -450,6 +450,13 @@ vector(
     data("u32=2 i2 i9"),
     setup=leased("a", "b"),
 )
+vector(
+    "STREAM ACK_MANY that is refused, at level fsync",
+    req(ACK_MANY, f"{MEMBER} u32=1 i1 i1 i77"),
+    data("u32=1 i1"),
+    # The FETCH before it recorded at a lower level, which nobody syncs.
+    setup=(req(CREATE, "s's' 00", 1), published("a"), req(JOIN, "s's' s'g'", 3), fetch(1, 5_000, 4)),
+)
 vector("STREAM ACK_MANY of nothing", req(ACK_MANY, f"{MEMBER} u32=0"), data("u32=0"), setup=joined())
 bad(
     "STREAM ACK_MANY of a stranger",
