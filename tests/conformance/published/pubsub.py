@@ -193,20 +193,4 @@ async def large_messages(client: NexoClient) -> None:
     assert inbox.got == [("large", value)]
 
 
-@check
-async def queues_and_streams_are_not_available(client: NexoClient) -> None:
-    for call in (
-        client.queue.create("q"),
-        client.queue.exists("q"),
-        client.queue.get("q"),
-        client.stream.create("s"),
-        client.stream.exists("s"),
-        client.stream.get("s"),
-        client.stream.delete("s"),
-    ):
-        error = await asyncio.wait_for(fails(call), 5)
-        assert error.code == 0x0F, repr(error)
-        assert "not available" in str(error)
-
-
 run()
