@@ -8,6 +8,7 @@ loop of a background thread (src/nexo/client/portal.py). The rules:
     async def m(...) -> AsyncIterator an iterator
     def m(...) -> Facade              the facade of what the async method returns; awaited first if it can be
     def m(...) -> Opening[Facade]     the same
+    async def m(...) -> list[Facade]  a list of facades
     public attributes, properties     properties
     async with, async for             with, for
     a parameter that is a callback    runs in a thread of its own, and gets facades
@@ -37,6 +38,20 @@ FACADES: Final = {
     "Watch": "watch",
     "Map": "store",
     "Store": "store",
+    "Job": "job",
+    "Jobs": "queue",
+    "JobConsumer": "queue",
+    "DLQ": "dlq",
+    "Queue": "queue",
+    "Queues": "queues",
+    "GroupMessage": "member",
+    "GroupMessages": "group",
+    "GroupConsumer": "group",
+    "DLS": "group",
+    "Group": "group",
+    "Producer": "producer",
+    "Stream": "stream",
+    "Streams": "streams",
     "Events": "events",
     "Client": "client",
     "EmbeddedClient": "embedded",
@@ -46,9 +61,26 @@ FACADES: Final = {
 FILES: Final = {
     "pubsub": ("Message", "Subscription", "Pattern", "Topic", "PubSub"),
     "store": ("Watch", "Map", "Store"),
+    "queue": ("Job", "Jobs", "JobConsumer", "DLQ", "Queue", "Queues"),
+    "stream": (
+        "GroupMessage",
+        "GroupMessages",
+        "GroupConsumer",
+        "DLS",
+        "Group",
+        "Producer",
+        "Stream",
+        "Streams",
+    ),
     "client": ("Events", "Client", "EmbeddedClient"),
 }
 """Which facades are written into which module."""
+
+BASES: Final = {"Delivery": "delivery", "Deliveries": "iterating", "Consumer": "running"}
+"""Classes that are no facades, whose methods those that derive from them have, too; and their modules."""
+
+BY_HAND: Final = {"worker": ("Worker",)}
+"""Modules of the package that are not generated: they do what the async client cannot."""
 
 LAZY: Final = {"embedded"}
 """Modules that are imported when they are needed: they want more than msgspec."""
@@ -58,8 +90,12 @@ FUNCTIONS: Final = {"connect": ("client", "connect"), "embedded": ("embedded", "
 
 CALLBACKS: Final = {"callback": "Message", "on_dropped": None, "on_event": None}
 """Parameters that are functions, and the facade of what they are called with."""
+CALLBACK_TYPES: Final = {"JobCallback": "Job", "GroupCallback": "GroupMessage"}
+"""The same by the parameter's type, which goes first."""
 
 BLOCKING_TYPES: Final = {
+    "JobCallback": "Callable[[Job], object]",
+    "GroupCallback": "Callable[[GroupMessage], object]",
     "Callback | None": "Callable[[Message], object] | None",
     "Callable[[int], Awaitable[None] | None] | None": "Callable[[int], object] | None",
     "Callable[[Event], Awaitable[None] | None] | None": "Callable[[Event], object] | None",
@@ -77,6 +113,8 @@ WORDS: Final = (
     (": `await` it, or `async with` it.", "; `with` closes it."),
     ("which any number of tasks may use at once", "which any number of threads may use at once"),
     ("an async iterator that", "an iterator that"),
+    ("Call a function, plain or async, with each", "Call a function, in threads of its own, with each"),
+    ("`async with", "`with"),
 )  # fmt: skip
 """What a docstring says of async use, and what it says instead."""
 
@@ -102,6 +140,7 @@ HEAD: Final = '''"""The async client's {module} without an event loop. {generate
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -112,14 +151,26 @@ from nexo.client.events import Event
 from nexo.client.greeting import ServerInfo
 from nexo.client.portal import Portal, portal
 from nexo.client.entries import Count, Entry, Scanned, Written
+from nexo.client.lending import WAIT_MS_DEFAULT
+from nexo.client.queueinfo import (
+    Backoff, DeadLetter, DeadLetters, Durability, Expiry, Overflow, Pushed, QueueDefinition, QueueInfo,
+    Redriven, State, Status, StoredMessage,
+)
+from nexo.client.record import Record
+from nexo.client.running import GRACE_SECONDS_DEFAULT
+from nexo.client.streaminfo import (
+    DeadRecord, GroupInfo, GroupPlace, Lag, Place, StreamDefinition, StreamInfo,
+)
+from nexo.errors import NexoError
 from nexo.client.values import Headers, HeadersLike
 from nexo.client.watch import Change
-
-if TYPE_CHECKING:
-    from nexo.client import embedded as async_embedded
-
+{late}
 T = TypeVar("T")
 '''
+LATE: Final = """
+if TYPE_CHECKING:
+    from nexo.client import embedded as async_embedded
+"""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 PROTOCOL: Final = {"__aenter__", "__aexit__", "__aiter__", "__anext__", "__await__"}
@@ -150,13 +201,15 @@ def has_decorator(node: ast.AST, name: str) -> bool:
 
 
 def methods(name: str) -> dict[str, list[Function]]:
-    """A class's methods by name, overloads before the implementation."""
+    """A class's methods by name, overloads before the implementation; with those of its BASES."""
     found: dict[str, list[Function]] = {}
-    node = definition(FACADES[name], name)
+    node = definition(FACADES[name] if name in FACADES else BASES[name], name)
     assert isinstance(node, ast.ClassDef)
     for child in node.body:
         if isinstance(child, Function):
             found.setdefault(child.name, []).append(child)
+    for base in bases(node):
+        found = {**methods(base), **found}
     return found
 
 
@@ -195,15 +248,17 @@ def signature(node: Function, name: str) -> str:
 
 def passed(node: Function) -> str:
     """The arguments handed on as they came; callbacks wrapped."""
-    given = [wrapped(one.arg) for one in node.args.args if one.arg not in ("self", "cls")]
-    given += [f"{one.arg}={wrapped(one.arg)}" for one in node.args.kwonlyargs]
+    given = [wrapped(one) for one in node.args.args if one.arg not in ("self", "cls")]
+    given += [f"{one.arg}={wrapped(one)}" for one in node.args.kwonlyargs]
     return ", ".join(given)
 
 
-def wrapped(parameter: str) -> str:
+def wrapped(argument: ast.arg) -> str:
+    parameter = argument.arg
     if parameter not in CALLBACKS:
         return parameter
-    facade = CALLBACKS[parameter]
+    text = ast.unparse(argument.annotation) if argument.annotation is not None else ""
+    facade = CALLBACK_TYPES.get(text, CALLBACKS[parameter])
     return f"{{portal}}.callback({parameter}, {facade})" if facade else f"{{portal}}.callback({parameter})"
 
 
@@ -223,6 +278,9 @@ def body(node: Function, callee: str, loop: str) -> str:
         waits = waits or is_awaitable(returned)
         made = f"{loop}.call(lambda: {call})" if waits else call
         return f"return {returned}({loop}, {made})"
+    item = re.fullmatch(r"list\[(\w+)\]", returned)
+    if item is not None and item[1] in FACADES:
+        return f"return [{item[1]}({loop}, one) for one in {loop}.call(lambda: {call})]"
     if waits:
         return f"return {loop}.call(lambda: {call})"
     return f"return {call}"
@@ -255,6 +313,10 @@ def attributes(init: Function) -> dict[str, str]:
     known = {one.arg: blocking_type(one.annotation) for one in (*init.args.args, *init.args.kwonlyargs)}
     found = {}
     for node in ast.walk(init):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute):
+            if not node.target.attr.startswith("_"):
+                found[node.target.attr] = blocking_type(node.annotation)
+            continue
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
             continue
         name, value = node.targets[0].attr, node.value
@@ -302,10 +364,12 @@ def facade(name: str) -> str:
         + f"    self._async: {kind} = wrapped\n"
     ]
     if not base:
-        parts += [attribute(*one) for one in attributes(own["__init__"][-1]).items()]
+        inits = [methods(one)["__init__"] for one in bases(node)] + [own["__init__"]]
+        known = {key: type for init in inits for key, type in attributes(init[-1]).items()}
+        parts += [attribute(*one) for one in known.items()]
     parts += [method(key, nodes) for key, nodes in own.items() if not key.startswith("_")]
     if "__aenter__" in own:
-        starts = "self._portal.call(lambda: self._async.__aenter__())\n    " if is_awaitable(name) else ""
+        starts = "self._portal.call(lambda: self._async.__aenter__())\n    " if begins(own) else ""
         parts.append(ENTER.format(enter=starts).lstrip())
     if "__anext__" in own:
         item = blocking_type(own["__anext__"][-1].returns)
@@ -319,6 +383,22 @@ def facade(name: str) -> str:
         parts.append("def __repr__(self) -> str:\n    return repr(self._async)\n")
     text = docstring(node) + "\n" + "\n".join(indented(part) for part in parts)
     return f"class {name}{f'({base})' if base else ''}:\n{text}"
+
+
+def bases(node: ast.ClassDef) -> list[str]:
+    """The BASES of a class."""
+    kinds = [one.value if isinstance(one, ast.Subscript) else one for one in node.bases]
+    return [kind.id for kind in kinds if isinstance(kind, ast.Name) and kind.id in BASES]
+
+
+def begins(own: dict[str, list[Function]]) -> bool:
+    """Whether entering the class does something."""
+    body = own["__aenter__"][-1].body
+    return not (len(body) == 1 and isinstance(body[0], ast.Return) and not has_await(body[0]))
+
+
+def has_await(node: ast.AST) -> bool:
+    return any(isinstance(child, ast.Await) for child in ast.walk(node))
 
 
 def indented(text: str) -> str:
@@ -342,10 +422,12 @@ def written(module: str) -> str:
     for other, names in FILES.items():
         if other != module:
             imports.append(f"from nexo.client.blocking.{other} import {', '.join(names)}")
-    text = HEAD.format(module=module, generated=GENERATED, imports="\n".join(imports))
+    text = HEAD.format(module=module, generated=GENERATED, imports="\n".join(imports), late=LATE)
     parts = [facade(name) for name in FILES[module]]
     if module == "client":
         parts += map(function, FUNCTIONS)
+    if module != "client":
+        text = text.replace(LATE, "")
     if not any("T | None" in part for part in parts):
         text = text.replace('T = TypeVar("T")\n', "")
     return formatted(text + "\n\n" + "\n\n".join(parts))
@@ -353,7 +435,7 @@ def written(module: str) -> str:
 
 def package() -> str:
     """What a program imports."""
-    exported = {**FILES, "client": (*FILES["client"], *FUNCTIONS)}
+    exported = {**FILES, **BY_HAND, "client": (*FILES["client"], *FUNCTIONS)}
     imports = [
         f"from nexo.client.blocking.{module} import {', '.join(names)}" for module, names in exported.items()
     ]
@@ -363,7 +445,12 @@ def package() -> str:
 
 def formatted(text: str) -> str:
     """As ruff wants it: unused imports gone, the others sorted."""
-    for arguments in (["check", "--select", "I,F401", "--fix-only", "--quiet"], ["format", "--quiet"]):
+    steps = (
+        ["check", "--select", "F401", "--fix-only", "--quiet"],
+        ["check", "--select", "I,RUF022", "--fix-only", "--quiet"],
+        ["format", "--quiet"],
+    )
+    for arguments in steps:
         command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(TARGET / "one.py"), "-"]
         text = subprocess.run(
             command, input=text, capture_output=True, text=True, check=True, cwd=ROOT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import count
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,14 @@ import pytest_asyncio
 import nexo
 from tests.client.surfaces import SURFACES, opened
 from tests.conftest import Server
+
+NUMBERS = count()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test of this process has."""
+    return f"test-{next(NUMBERS)}"
 
 
 @pytest.fixture(params=SURFACES)

@@ -22,6 +22,8 @@ def wrapped(value: Any) -> Any:
     """A facade or an iterator of the blocking client as the scenario wants it; anything else as it is."""
     if type(value).__module__.startswith(OURS) or isinstance(value, Iterator):
         return Awaited(value)
+    if type(value) is list:
+        return [wrapped(one) for one in value]
     return value
 
 

@@ -84,7 +84,7 @@ class Acks(Generic[D]):
         self.refused = refused
         self._connection = connection
         self._request = request
-        self._loop = asyncio.get_running_loop()
+        self._loop = connection.loop
         self._items: list[D] = []
         self._waiting: list[Acked] = []
         self._under_way: set[Batch[D]] = set()

@@ -77,6 +77,11 @@ class Calls:
         return self._link
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that this belongs to."""
+        return self._loop
+
+    @property
     def closed(self) -> NexoError | None:
         """Why there will be no connection any more; None while there may be."""
         return self._closed

@@ -30,8 +30,8 @@ DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 class Client:
     """A connection to a Nexo server, which any number of tasks may use at once. `connect` makes it.
 
-    `store`, `pubsub`, `queue` and `stream` are the brokers; `server` is what the server says of itself; `events` tells of
-    connections that are lost and found again.
+    `store`, `pubsub`, `queue` and `stream` are the brokers; `server` is what the server says of itself;
+    `events` tells of connections that are lost and found again.
     """
 
     def __init__(self, connection: Connection, announcer: Announcer) -> None:

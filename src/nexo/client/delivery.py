@@ -6,22 +6,27 @@ Owns when a delivery counts as settled, and `async with`. How it is settled is t
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from nexo.client import values
 from nexo.limits import REASON_BYTES_MAX
+
+if TYPE_CHECKING:
+    from nexo.client.lending import Lender
 
 _UNDECODED: Final = object()
 
 
 class Delivery:
-    """A message that is lent. Used with `async with`, it is acked at the end of the block, or nacked with
+    """A message that is lent. Entered with `async with`, it is acked at the end of the block, or nacked with
     the exception that left it as the reason; a cancelled one goes back without counting where it can."""
 
-    __slots__ = ("_data", "_type", "_value", "settled")
+    __slots__ = ("_data", "_lender", "_type", "_value", "settled")
 
-    def __init__(self, value: bytes, type: Any) -> None:
-        self.settled = False
+    def __init__(self, lender: Lender[Any], value: bytes, type: Any) -> None:
+        # Set when the program, or the consumer for it, has acked, nacked or released it.
+        self.settled: bool = False
+        self._lender = lender
         self._value = value
         self._type = type
         self._data: Any = _UNDECODED
@@ -42,20 +47,8 @@ class Delivery:
         """It is done. FencedError when it is lent to somebody else by now."""
         raise NotImplementedError
 
-    def post_ack(self) -> None:
-        """As `ack`, without waiting; a failure is logged."""
-        raise NotImplementedError
-
-    def post_nack(self, reason: str) -> None:
-        """It failed; sent without waiting for the answer."""
-        raise NotImplementedError
-
-    def post_release(self) -> None:
-        """It was not handled; sent without waiting for the answer."""
-        raise NotImplementedError
-
-    async def failed(self, error: BaseException) -> None:
-        """It failed with this exception; done when the server knows."""
+    async def nack(self, reason: str = "") -> None:
+        """It is not done, and why."""
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
@@ -69,9 +62,9 @@ class Delivery:
         if error is None:
             await self.ack()
         elif isinstance(error, Exception):
-            await self.failed(error)
+            await self.nack(reason_for(error))
         else:
-            self.post_release()
+            self._lender.give_back([self])
 
 
 def reason_for(error: BaseException) -> str:

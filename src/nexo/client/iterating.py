@@ -29,7 +29,7 @@ class Hand(Generic[D]):
         self.stopped = False
         self._batch_size = batch_size
         self._wait_ms = wait_ms
-        self._loop = asyncio.get_running_loop()
+        self.loop = lender.connection.loop
         self._ahead: deque[D] = deque()
         self._held: D | None = None
         self._taking: asyncio.Task[list[D]] | None = None
@@ -53,7 +53,7 @@ class Hand(Generic[D]):
     async def _fetch(self) -> None:
         # A task, so that whoever gives up waiting leaves it to the next who asks.
         if self._taking is None:
-            self._taking = self._loop.create_task(self.lender.take(self._batch_size, self._wait_ms))
+            self._taking = self.loop.create_task(self.lender.take(self._batch_size, self._wait_ms))
         task = self._taking
         await asyncio.wait([task])
         if self._taking is task:
@@ -73,11 +73,11 @@ class Hand(Generic[D]):
         if item is None or item.settled:
             return
         if error is None:
-            item.post_ack()
+            self.lender.post_ack(item)
         elif isinstance(error, Exception):
-            item.post_nack(reason_for(error))
+            self.lender.post_nack(item, reason_for(error))
         else:
-            item.post_release()
+            self.lender.give_back([item])
 
     def drop(self, reason: str | None = None) -> None:
         """Give back all that was not handled; what is in hand as failed, when there is a reason to."""
@@ -88,7 +88,7 @@ class Hand(Generic[D]):
             self._taking.cancel()
         item, self._held = self._held, None
         if item is not None and not item.settled and reason is not None:
-            item.post_nack(reason)
+            self.lender.post_nack(item, reason)
         self._ahead.clear()
         self.lender.give_back(list(self.lender.held))
 
@@ -147,11 +147,11 @@ class Deliveries(Generic[D]):
 
 def _abandon(hand: Hand[D]) -> None:
     """The loop was left without a word; whichever thread notices."""
-    loop = hand._loop
+    loop = hand.loop
     if not loop.is_closed():
         loop.call_soon_threadsafe(_drop, hand)
 
 
 def _drop(hand: Hand[D]) -> None:
     hand.drop(LEFT)
-    hand._ending = hand._loop.create_task(hand.end())  # type: ignore[attr-defined]
+    hand._ending = hand.loop.create_task(hand.end())  # type: ignore[attr-defined]

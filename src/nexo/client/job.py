@@ -7,7 +7,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any, Final
 
-from nexo.client.delivery import Delivery, clipped, reason_for
+from nexo.client.delivery import Delivery, clipped
 from nexo.client.frames import I64, U32, string, u64
 from nexo.client.queueinfo import utc
 from nexo.client.values import NO_HEADERS, Headers, decode_headers
@@ -25,12 +25,12 @@ class Job(Delivery):
     """A message that is lent to this client: `data`, `id`, `attempts`, `priority`, `group`, `headers`.
 
     It comes back when it is not settled in time: `ack`, `nack`, or `extend` it. `attempts` counts this
-    delivery, too. `id` is unique in its queue. With `async with`, it is acked at the end of the block, or
+    delivery, too. `id` is unique in its queue. Entered with `async with`, it is acked at the end of the block, or
     nacked with the exception that left it as the reason.
     """
 
     __slots__ = (
-        "_leases", "attempts", "enqueued_at_ms", "group", "headers", "id", "lease", "priority",
+        "_lease", "_leases", "attempts", "enqueued_at_ms", "group", "headers", "id", "priority",
     )  # fmt: skip
 
     def __init__(
@@ -46,14 +46,14 @@ class Job(Delivery):
         value: bytes,
         type: Any,
     ) -> None:
-        super().__init__(value, type)
+        super().__init__(leases, value, type)
         self.id = id
         self.attempts = attempts
         self.priority = priority
         self.enqueued_at_ms = enqueued_at_ms
         self.group = group
         self.headers = headers
-        self.lease = lease
+        self._lease = lease
         self._leases = leases
 
     @property
@@ -64,7 +64,7 @@ class Job(Delivery):
     async def ack(self) -> None:
         """It is done; returns when the server has made sure of that. FencedError when the lease has ended."""
         future = self._leases.acks.add(self)
-        self._settled()
+        self._lender.settle(self)
         await future
 
     async def nack(
@@ -81,7 +81,7 @@ class Job(Delivery):
         if fatal and delay_ms is not None:
             raise InvalidArgumentError("a dead letter has no delay")
         action = settle_nack(reason, delay_ms, release, fatal)
-        self._settled()
+        self._lender.settle(self)
         await self._settle(action)
 
     async def extend(self, ms: int) -> None:
@@ -90,32 +90,11 @@ class Job(Delivery):
 
     async def _settle(self, action: bytes) -> None:
         leases = self._leases
-        payload = leases.name + action + U32.pack(1) + self.lease
+        payload = leases.name + action + U32.pack(1) + self._lease
         if refused(await leases.connection.data(op.QUEUE_SETTLE, payload)):
             raise FencedError(
                 "the lease has ended: it ran out, was settled, or another delivery has followed"
             )
-
-    def _settled(self) -> None:
-        self.settled = True
-        self._leases.settled(self)
-
-    # For consumers.
-
-    def post_ack(self) -> None:
-        self._leases.acks.post(self)
-        self._settled()
-
-    def post_nack(self, reason: str) -> None:
-        self._leases.post(settle_nack(reason, None, False, False), [self])
-        self._settled()
-
-    def post_release(self) -> None:
-        self._leases.post(RELEASED, [self])
-        self._settled()
-
-    async def failed(self, error: BaseException) -> None:
-        await self.nack(reason_for(error))
 
     def __repr__(self) -> str:
         return f"Job(id={self.id}, attempts={self.attempts}, priority={self.priority})"

@@ -13,7 +13,7 @@ from nexo.client.acks import Acks
 from nexo.client.connection import Connection
 from nexo.client.events import log
 from nexo.client.frames import U32, Reader, string, u32
-from nexo.client.job import RELEASED, Job, read_jobs, refused
+from nexo.client.job import RELEASED, Job, read_jobs, refused, settle_nack
 from nexo.client.lending import Lender
 from nexo.client.link import Reply
 from nexo.errors import NexoError
@@ -64,7 +64,7 @@ class Leases(Lender[Job]):
         self.name = string(queue)
         self.type = type
         self.acks: Acks[Job] = Acks(connection, self._ack_request, lambda reply, _: refused(reply))
-        self._loop = asyncio.get_running_loop()
+        self._loop = connection.loop
         self._heartbeat = heartbeat
         self._lease_ms = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -111,14 +111,14 @@ class Leases(Lender[Job]):
     # Settling.
 
     def _ack_request(self, jobs: list[Job]) -> tuple[int, bytes]:
-        leases = [job.lease for job in jobs]
+        leases = [job._lease for job in jobs]
         return op.QUEUE_SETTLE, b"".join((self.name, bytes((op.SETTLE_ACK,)), U32.pack(len(leases)), *leases))
 
     def post(self, action: bytes, jobs: list[Job]) -> None:
         """Settle jobs, or extend their leases, without waiting for the answer; refusals are logged."""
         for start in range(0, len(jobs), JOBS_PER_REQUEST_MAX):
             some = jobs[start : start + JOBS_PER_REQUEST_MAX]
-            payload = b"".join((self.name, action, U32.pack(len(some)), *(job.lease for job in some)))
+            payload = b"".join((self.name, action, U32.pack(len(some)), *(job._lease for job in some)))
             if self.connection.link is not None:
                 try:
                     self.connection.start(op.QUEUE_SETTLE, payload, Posted(self, some))
@@ -131,11 +131,18 @@ class Leases(Lender[Job]):
             self.held.pop(job, None)
         log.warning("%s has lost its lease on %s", self.what, ", ".join(map(repr, jobs[:10])))
 
+    def post_ack(self, item: Job) -> None:
+        self.acks.post(item)
+        self.settle(item)
+
+    def post_nack(self, item: Job, reason: str) -> None:
+        self.post(settle_nack(reason, None, False, False), [item])
+        self.settle(item)
+
     def give_back(self, items: list[Job]) -> None:
         """Release jobs: they come again without having been counted."""
         for job in items:
-            job.settled = True
-            self.held.pop(job, None)
+            self.settle(job)
         self.post(RELEASED, items)
 
     async def finish(self) -> None:

@@ -65,12 +65,21 @@ class Lender(Generic[D]):
     def interrupted(self) -> None:
         """A request found the connection lost."""
 
-    def settled(self, item: D) -> None:
-        """A delivery is no longer out."""
+    def settle(self, item: D) -> None:
+        """A delivery is settled, and no longer out."""
+        item.settled = True
         self.held.pop(item, None)
 
+    def post_ack(self, item: D) -> None:
+        """Ack without waiting for the answer; a failure is logged."""
+        raise NotImplementedError
+
+    def post_nack(self, item: D, reason: str) -> None:
+        """Nack without waiting for the answer."""
+        raise NotImplementedError
+
     def give_back(self, items: list[D]) -> None:
-        """Deliveries that were not handled, those that are out among them."""
+        """Deliveries that were not handled, without waiting for the answer."""
         raise NotImplementedError
 
     async def finish(self) -> None:

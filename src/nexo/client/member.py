@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from nexo.client.acks import Acks
 from nexo.client.connection import Connection
-from nexo.client.delivery import Delivery, clipped, reason_for
+from nexo.client.delivery import Delivery, clipped
 from nexo.client.events import log
 from nexo.client.frames import I64, U32, U64, Reader, prefixed, string, u32, u64
 from nexo.client.lending import TRANSIENT, Lender
@@ -38,13 +38,13 @@ class Seat:
         self.acks: Acks[GroupMessage] = Acks(member.connection, self._ack_request, _refused)
 
     def _ack_request(self, messages: list[GroupMessage]) -> tuple[int, bytes]:
-        receipts = [message.receipt for message in messages]
+        receipts = [message._receipt for message in messages]
         return op.STREAM_ACK_MANY, b"".join((self.head, U32.pack(len(receipts)), *receipts))
 
     def nack(self, messages: list[GroupMessage], reason: str, delay_ms: int | None) -> bytes:
         """The payload of a NACK."""
         delay = I64.pack(op.BY_POLICY) if delay_ms is None else u64(delay_ms, "a delay in ms")
-        receipts = b"".join(message.receipt for message in messages)
+        receipts = b"".join(message._receipt for message in messages)
         return b"".join(
             (
                 bytes((op.STREAMX_NACK,)),
@@ -73,11 +73,11 @@ class GroupMessage(Delivery):
     """A record that is lent to a member of a group: `data`, `seq`, `key`, `headers`, `attempts`.
 
     It comes again, to any member, when it is not settled within the stream's ack_wait_ms. `attempts` counts
-    this delivery, too. With `async with`, it is acked at the end of the block, or nacked with the exception
+    this delivery, too. Entered with `async with`, it is acked at the end of the block, or nacked with the exception
     that left it as the reason.
     """
 
-    __slots__ = ("_seat", "attempts", "headers", "key", "receipt", "seq", "timestamp_ms")
+    __slots__ = ("_receipt", "_seat", "attempts", "headers", "key", "seq", "timestamp_ms")
 
     def __init__(
         self,
@@ -91,13 +91,13 @@ class GroupMessage(Delivery):
         value: bytes,
         type: Any,
     ) -> None:
-        super().__init__(value, type)
+        super().__init__(seat.member, value, type)
         self.seq = seq
         self.attempts = attempts
         self.timestamp_ms = timestamp_ms
         self.key = key
         self.headers = headers
-        self.receipt = receipt
+        self._receipt = receipt
         self._seat = seat
 
     @property
@@ -108,7 +108,7 @@ class GroupMessage(Delivery):
     async def ack(self) -> None:
         """It is done; returns when the server has made sure of that. FencedError when it is lent anew."""
         future = self._seat.acks.add(self)
-        self._settled()
+        self._lender.settle(self)
         try:
             await future
         except NotMemberError as error:
@@ -121,34 +121,13 @@ class GroupMessage(Delivery):
         FencedError when it is lent anew.
         """
         payload = self._seat.nack([self], reason, delay_ms)
-        self._settled()
+        self._lender.settle(self)
         try:
             reply = await self._seat.connection.data(op.STREAM_EXTENDED, payload)
         except NotMemberError as error:
             raise FencedError(str(error)) from None
         if Reader(reply).u32():
             raise FencedError(f"the lease of sequence {self.seq} has ended")
-
-    def _settled(self) -> None:
-        self.settled = True
-        self._seat.member.settled(self)
-
-    # For consumers.
-
-    def post_ack(self) -> None:
-        self._seat.acks.post(self)
-        self._settled()
-
-    def post_nack(self, reason: str) -> None:
-        self._seat.post_nack([self], reason)
-        self._settled()
-
-    def post_release(self) -> None:
-        self._seat.post_nack([self], RETURNED, 0)
-        self._settled()
-
-    async def failed(self, error: BaseException) -> None:
-        await self.nack(reason_for(error))
 
     def __repr__(self) -> str:
         return f"GroupMessage(seq={self.seq}, key={self.key!r}, attempts={self.attempts})"
@@ -198,11 +177,18 @@ class Member(Lender[GroupMessage]):
         """The membership ended with its connection."""
         self._seat = None
 
+    def post_ack(self, item: GroupMessage) -> None:
+        item._seat.acks.post(item)
+        self.settle(item)
+
+    def post_nack(self, item: GroupMessage, reason: str) -> None:
+        item._seat.post_nack([item], reason)
+        self.settle(item)
+
     def give_back(self, items: list[GroupMessage]) -> None:
         """Nack what was not handled, so that others get it at once."""
         for item in items:
-            item.settled = True
-            self.held.pop(item, None)
+            self.settle(item)
         if self._seat is not None:
             self._seat.post_nack([item for item in items if item._seat is self._seat], RETURNED, 0)
 

@@ -11,14 +11,15 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from nexo.errors import NexoError
 
 T = TypeVar("T")
 
-CALLBACK_THREADS_MAX: Final = 8
-"""Callbacks of blocking clients that run at once: each subscription has at most one under way."""
+CALLBACK_THREADS_MAX: Final = 64
+"""Callbacks of blocking clients that run at once: one of each subscription, several of a worker. Threads are
+made as they are needed."""
 
 
 class Portal:
@@ -68,6 +69,19 @@ class Portal:
             return self.call(lambda: anext(items))
         except StopAsyncIteration:
             raise StopIteration from None
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Call a function in the loop, without waiting: for signal handlers."""
+        self._loop.call_soon_threadsafe(function)
+
+    @overload
+    def callback(
+        self, function: Callable[[Any], Any], wrap: Callable[[Portal, Any], Any] | None = None
+    ) -> Callable[[Any], Awaitable[None]]: ...
+    @overload
+    def callback(
+        self, function: Callable[[Any], Any] | None, wrap: Callable[[Portal, Any], Any] | None = None
+    ) -> Callable[[Any], Awaitable[None]] | None: ...
 
     def callback(
         self, function: Callable[[Any], Any] | None, wrap: Callable[[Portal, Any], Any] | None = None

@@ -131,7 +131,8 @@ class Queue:
         in order. After `ttl_ms` the message expires. With `want_id` its id is returned, which costs a
         little; a duplicate's is that of the first.
         """
-        if not (priority or delay_ms or at or dedup or group or headers) and ttl_ms is None:
+        plain = dedup is None and group is None and ttl_ms is None and at is None
+        if plain and not (priority or delay_ms or headers):
             content = plain_item(value)
         else:
             content = item(value, priority, delay_ms, at, dedup, group, headers, ttl_ms)

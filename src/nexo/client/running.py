@@ -142,15 +142,15 @@ class Runner(Generic[D]):
             self.failed += 1
             log.warning("%s: the handler failed on %r", self._lender.what, item, exc_info=error)
             if not item.settled:
-                item.post_nack(reason_for(error))
+                self._lender.post_nack(item, reason_for(error))
         except asyncio.CancelledError:
             if not item.settled:
-                item.post_release()
+                self._lender.give_back([item])
             raise
         else:
             self.handled += 1
             if not item.settled:
-                item.post_ack()
+                self._lender.post_ack(item)
 
     # Ending.
 

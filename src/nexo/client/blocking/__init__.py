@@ -10,20 +10,47 @@ from __future__ import annotations
 
 from nexo.client.blocking.client import Client, EmbeddedClient, Events, connect, embedded
 from nexo.client.blocking.pubsub import Message, Pattern, PubSub, Subscription, Topic
+from nexo.client.blocking.queue import DLQ, Job, JobConsumer, Jobs, Queue, Queues
 from nexo.client.blocking.store import Map, Store, Watch
+from nexo.client.blocking.stream import (
+    DLS,
+    Group,
+    GroupConsumer,
+    GroupMessage,
+    GroupMessages,
+    Producer,
+    Stream,
+    Streams,
+)
+from nexo.client.blocking.worker import Worker
 
 __all__ = [
+    "DLQ",
+    "DLS",
     "Client",
     "EmbeddedClient",
     "Events",
+    "Group",
+    "GroupConsumer",
+    "GroupMessage",
+    "GroupMessages",
+    "Job",
+    "JobConsumer",
+    "Jobs",
     "Map",
     "Message",
     "Pattern",
+    "Producer",
     "PubSub",
+    "Queue",
+    "Queues",
     "Store",
+    "Stream",
+    "Streams",
     "Subscription",
     "Topic",
     "Watch",
+    "Worker",
     "connect",
     "embedded",
 ]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Self
 from nexo.client import client as async_client
 from nexo.client import events as async_events
 from nexo.client.blocking.pubsub import PubSub
+from nexo.client.blocking.queue import Queues
 from nexo.client.blocking.store import Store
+from nexo.client.blocking.stream import Streams
 from nexo.client.client import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TIMEOUT_SECONDS
 from nexo.client.dialing import Reconnect
 from nexo.client.events import Event
@@ -40,8 +42,8 @@ class Events:
 class Client:
     """A connection to a Nexo server, which any number of threads may use at once. `connect` makes it.
 
-    `store` and `pubsub` are the brokers; `server` is what the server says of itself; `events` tells of
-    connections that are lost and found again.
+    `store`, `pubsub`, `queue` and `stream` are the brokers; `server` is what the server says of itself;
+    `events` tells of connections that are lost and found again.
     """
 
     def __init__(self, portal: Portal, wrapped: async_client.Client) -> None:
@@ -59,6 +61,14 @@ class Client:
     @property
     def pubsub(self) -> PubSub:
         return PubSub(self._portal, self._async.pubsub)
+
+    @property
+    def queue(self) -> Queues:
+        return Queues(self._portal, self._async.queue)
+
+    @property
+    def stream(self) -> Streams:
+        return Streams(self._portal, self._async.stream)
 
     @classmethod
     def connect(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 from nexo.client import message as async_message
 from nexo.client import pubsub as async_pubsub
 from nexo.client import subscription as async_subscription
 from nexo.client.portal import Portal
 from nexo.client.values import Headers, HeadersLike
-
-if TYPE_CHECKING:
-    pass
 
 
 class Message:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from nexo.client import store as async_store
 from nexo.client import watch as async_watch
 from nexo.client.entries import Count, Entry, Scanned, Written
 from nexo.client.portal import Portal
 from nexo.client.watch import Change
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
