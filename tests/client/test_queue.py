@@ -322,13 +322,17 @@ async def test_consuming_acks_what_came_before(client: Any, name: str) -> None:
 async def test_consuming_ends_with_an_error(client: Any, name: str) -> None:
     queue = await client.queue.create(name, durability="memory", max_deliveries=1)
     await queue.push_batch(range(5))
-    with pytest.raises(ValueError, match="two is too many"):
+
+    async def consume() -> None:
         async with queue.consume() as jobs:
             async for job in jobs:
                 if job.data == 1:
                     await job.nack("by hand", release=True)
                 if job.data == 2:
                     raise ValueError("two is too many")
+
+    with pytest.raises(ValueError, match="two is too many"):
+        await consume()
     assert [(letter.data, letter.reason) for letter in await queue.dlq.peek()] == [(2, "two is too many")]
     # What was fetched ahead has come back, and has not been counted.
     jobs = await queue.receive(10)

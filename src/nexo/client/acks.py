@@ -60,6 +60,8 @@ class Batch(Generic[D]):
         self._fail(exception)
 
     def _fail(self, error: BaseException) -> None:
+        if self._acks.failed is not None:
+            self._acks.failed(error)
         for waiter, item in zip(self._waiting, self._items, strict=True):
             _tell(waiter, item, error)
         self._acks.ended(self)
@@ -80,8 +82,10 @@ class Acks(Generic[D]):
         connection: Connection,
         request: Callable[[list[D]], tuple[int, bytes]],
         refused: Callable[[bytes, list[D]], Iterable[int]],
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.refused = refused
+        self.failed = failed
         self._connection = connection
         self._request = request
         self._loop = connection.loop

@@ -27,6 +27,7 @@ class Hand(Generic[D]):
         self.lender = lender
         self.started = False
         self.stopped = False
+        self.ending: asyncio.Task[None] | None = None  # held, or the loop might forget it
         self._batch_size = batch_size
         self._wait_ms = wait_ms
         self.loop = lender.connection.loop
@@ -154,4 +155,4 @@ def _abandon(hand: Hand[D]) -> None:
 
 def _drop(hand: Hand[D]) -> None:
     hand.drop(LEFT)
-    hand._ending = hand.loop.create_task(hand.end())  # type: ignore[attr-defined]
+    hand.ending = hand.loop.create_task(hand.end())

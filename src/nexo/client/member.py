@@ -35,11 +35,15 @@ class Seat:
         self.connection = member.connection
         # What every command of this membership begins with, after stream and group.
         self.head = member.names + consumer + U64.pack(generation)
-        self.acks: Acks[GroupMessage] = Acks(member.connection, self._ack_request, _refused)
+        self.acks: Acks[GroupMessage] = Acks(member.connection, self._ack_request, _refused, self._failed)
 
     def _ack_request(self, messages: list[GroupMessage]) -> tuple[int, bytes]:
         receipts = [message._receipt for message in messages]
         return op.STREAM_ACK_MANY, b"".join((self.head, U32.pack(len(receipts)), *receipts))
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, FencedError | NotMemberError):
+            self.member.fenced(self)
 
     def nack(self, messages: list[GroupMessage], reason: str, delay_ms: int | None) -> bytes:
         """The payload of a NACK."""
@@ -168,10 +172,15 @@ class Member(Lender[GroupMessage]):
             except (FencedError, NotMemberError) as error:
                 # After a seek, or on a new connection. What was lent before comes again.
                 log.info("%s joins again: %s", self.what, error)
-                self.held.clear()
-                self._seat = None
+                self.fenced(seat)
                 continue
             return read_messages(seat, reply, self._type)
+
+    def fenced(self, seat: Seat) -> None:
+        """A generation has ended: what was fetched with it comes again, or is passed over after a seek."""
+        if seat is self._seat:
+            self._seat = None
+            self.held.clear()
 
     def interrupted(self) -> None:
         """The membership ended with its connection."""
