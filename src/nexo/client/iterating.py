@@ -46,7 +46,7 @@ class Hand(Generic[D]):
         while True:
             while self._ahead:
                 item = self._ahead.popleft()
-                if item in self.lender.held:  # else it is lent anew by now
+                if self.lender.holds(item):
                     self._held = item
                     return item
             await self._fetch()

@@ -13,6 +13,7 @@ from nexo.client.acks import Acks
 from nexo.client.connection import Connection
 from nexo.client.delivery import Delivery
 from nexo.client.events import log
+from nexo.client.link import Link
 from nexo.errors import ConnectionClosedError, InvalidArgumentError, NotConnectedError, RequestTimeoutError
 
 D = TypeVar("D", bound=Delivery)
@@ -32,6 +33,8 @@ class Lender(Generic[D]):
         self.what = what
         # What is out and not settled, in the order in which it was lent.
         self.held: dict[D, None] = {}
+        # The connection that they were lent on: with it they go.
+        self._link: Link | None = None
 
     async def start(self) -> None:
         """Make sure that there is something to lend from. ResourceNotFoundError when there is not."""
@@ -54,9 +57,16 @@ class Lender(Generic[D]):
                     self.held.clear()  # with the connection its leases have ended
                     self.interrupted()
             else:
+                self._link = self.connection.link
                 for item in items:
                     self.held[item] = None
                 return items
+
+    def holds(self, item: D) -> bool:
+        """Whether a delivery that was fetched ahead is still ours; if not, it comes again."""
+        if self._link is not self.connection.link:
+            self.held.clear()
+        return item in self.held
 
     async def request(self, count: int, wait_ms: int) -> list[D]:
         """One request for deliveries."""

@@ -117,8 +117,8 @@ class Runner(Generic[D]):
                 self._tell_room()
                 await idle
             item = self._ready.popleft()
-            if item not in self._lender.held:
-                continue  # it is lent anew by now
+            if not self._lender.holds(item):
+                continue
             self._running[item] = None
             try:
                 await self._handle(item)
