@@ -17,7 +17,7 @@ from nexo.client.frames import U32, U64, Reader, string, u64
 from nexo.client.pushing import key as key_element
 from nexo.client.streaminfo import record_bytes
 from nexo.client.values import HeadersLike
-from nexo.errors import InvalidArgumentError, NexoError
+from nexo.errors import NexoError
 from nexo.limits import MIB, PRODUCER_ID_BYTES_MAX
 from nexo.protocols.native import opcodes as op
 
@@ -113,8 +113,6 @@ class Producer:
         number = batch[0].number
         if number is None:
             number = self._number + 1
-        elif number <= 0:
-            raise InvalidArgumentError(f"a producer's number of {number}: at least 1")
         self._number = max(self._number, number)
         count = sum(pending.count for pending in batch)
         payload = b"".join(
