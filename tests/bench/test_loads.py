@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ from nexo.bench import pubsub, store
 from nexo.bench.dialects import Dialect, dialect
 from nexo.bench.histogram import Histogram
 from nexo.bench.sockets import BenchError, connect, expect
+from tests.vectors.serving import environment
 
 Address = tuple[Dialect, int]
 
@@ -38,7 +38,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def start_nexo(folder: Path) -> tuple[subprocess.Popen[str], int]:
     code = "import sys; from nexo.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "serve", "--port", "0", "--http-port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env={**os.environ})
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment())
     assert process.stdout is not None
     line = process.stdout.readline()
     return process, int(line.split(" ready on ")[1].split()[0].rpartition(":")[2])

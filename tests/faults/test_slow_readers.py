@@ -280,9 +280,10 @@ def test_a_fast_sender_is_slowed_by_tcp(server: Serving) -> None:
             assert wire.frame().code == DATA
 
 
-def test_a_watcher_that_does_not_read(server: Serving) -> None:
+def test_a_watcher_that_does_not_read() -> None:
     """Changes wait, within bounds; a watcher past them is disconnected with the reason."""
     with (
+        Serving("--shutdown-seconds", "30") as server,  # time enough to read it all
         Wire(server.port, receive_buffer=SMALL_BUFFER, timeout=30) as watcher,
         Wire(server.port, timeout=30) as writer,
     ):

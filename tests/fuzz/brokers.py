@@ -116,7 +116,7 @@ def seen(node: Node) -> dict[str, object]:
             )
             for group in stream.groups.values()
         }
-        bounds = (stream.first_seq, stream.last_seq, stream.bytes)
+        bounds = (stream.first_seq, stream.last_seq, stream.blocks.bytes)
         found[f"stream {name!r}"] = (bounds, stream.definition.options(), groups)
     return found
 

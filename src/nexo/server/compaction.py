@@ -5,6 +5,9 @@ own, whose state is the new snapshot. That runs in a process of its own, so no t
 and nothing that the server does meanwhile can be half in it. Bodies are not copied: the snapshot says where
 they lie, and names the files that must stay.
 
+The process inherits the lock of the data directory and ends with the server, whose end it hears of on standard
+input: the next server never reads a directory in which files are being removed.
+
     python -m nexo.server.compaction FOLDER FILE        everything before log file FILE
 """
 
@@ -14,6 +17,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 from typing import Final, Protocol
 
 from librt.strings import BytesWriter
@@ -84,9 +88,9 @@ def write_down(node: Node, snapshot: SnapshotWriter) -> set[int]:
 class Compactor:
     """Starts compactions, one at a time. `running` while one does."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, files: Files) -> None:
         self.running = False
-        self._folder = folder
+        self._files = files
         self._task: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -97,11 +101,16 @@ class Compactor:
 
     async def _run(self, before: int) -> None:
         try:
-            command = [sys.executable, "-m", "nexo.server.compaction", self._folder, str(before)]
+            command = [sys.executable, "-m", "nexo.server.compaction", self._files.folder, str(before)]
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+                *command,
+                stdin=asyncio.subprocess.PIPE,  # held open: it ends when we do
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(self._files.lock_handle,),
             )
-            _, complaint = await self._process.communicate()
+            assert self._process.stderr is not None
+            complaint = await self._process.stderr.read()
+            await self._process.wait()
             if self._process.returncode == 0:
                 log.info("the log before file %d is compacted", before)
             elif self._process.returncode is not None and self._process.returncode > 0:
@@ -121,10 +130,18 @@ class Compactor:
             await self._task
 
 
+def end_with_the_server() -> None:
+    """Wait for the end of standard input, which the server holds open, and end at once."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 def main(arguments: list[str]) -> int:
     """One compaction; the complaint goes to standard error."""
     folder, before = arguments
     os.nice(NICENESS)
+    threading.Thread(target=end_with_the_server, daemon=True).start()
     try:
         compact(Files(folder), int(before))
     except (NexoError, OSError) as error:

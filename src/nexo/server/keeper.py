@@ -11,13 +11,13 @@ import logging
 import time
 from typing import Final
 
-from nexo.errors import StorageError
+from nexo.errors import DataLockedError, StorageError
 from nexo.limits import COMPACTION_FILES
 from nexo.node import Node
 from nexo.server.compaction import Compactor
 from nexo.server.replaying import replay
 from nexo.storage.batch import Batch, Hooks, Report
-from nexo.storage.files import Files
+from nexo.storage.files import Files, is_running
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
 from nexo.storage.thread import ThreadedWriter
@@ -27,6 +27,9 @@ log: Final = logging.getLogger("nexo.storage")
 
 TRY_AGAIN_SECONDS: Final = 0.5
 """How often a full disk is asked whether there is room again."""
+
+ORPHAN_SECONDS: Final = 5.0
+"""A compaction ends as soon as it notices that its server has gone."""
 
 
 def monotonic_ms() -> int:
@@ -46,7 +49,7 @@ class Keeper(Hooks):
         self._writer: ThreadedWriter | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
-        self._compactor = Compactor(folder)
+        self._compactor = Compactor(self.files)
         self._compacted = 0  # everything before this log file is in a snapshot, or will be soon
         self._roll_file = 0
         self._roll_batch = 0
@@ -64,7 +67,7 @@ class Keeper(Hooks):
     def _recover(self, node: Node) -> None:
         self._node = node
         self.files.make_folder()
-        self.files.lock()
+        self._lock()
         recovery = Recovery(self.files)
         began = time.monotonic()
         replay(recovery, node)
@@ -89,6 +92,18 @@ class Keeper(Hooks):
         self.journal.go_on(self._writer, recovery.start)
         self._compacted = recovery.first_file
         self._writer.start()
+
+    def _lock(self) -> None:
+        """Own the directory. A compaction may outlive a server that was killed by an instant: it is waited for."""
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while True:
+            try:
+                self.files.lock()
+                return
+            except DataLockedError as error:
+                if is_running(error.pid) or time.monotonic() > deadline:
+                    raise
+            time.sleep(ORPHAN_SECONDS / 100)
 
     async def settle(self) -> None:
         """Until every reply that waits for the log has been given."""

@@ -66,6 +66,11 @@ class Files:
             os.write(fd, f"{os.getpid()}\n".encode())
         self._lock_fd = fd
 
+    @property
+    def lock_handle(self) -> int:
+        """The descriptor of the lock: whoever inherits it keeps the folder locked, too. -1: not locked."""
+        return self._lock_fd
+
     def unlock(self) -> None:
         """Give the folder up and close all descriptors for reading."""
         if self._lock_fd >= 0:
@@ -191,3 +196,14 @@ class Files:
     def salt(self) -> int:
         """32 random bits."""
         return int.from_bytes(os.urandom(4), "big")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process with this number exists; 0, an unknown one, counts as running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
