@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from librt.strings import read_i32_be
+from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64, mypyc_attr, trait
 
 from nexo.brokers import stream_operations
@@ -29,18 +29,6 @@ EXPIRE_BUDGET: Final = 2_000
 at once are spread over many turns and none of them is long."""
 WORK_BUDGET: Final = 2_000
 """Small steps of background work in one turn, for the same reason."""
-
-
-WITHDRAWN: Final = frozenset(
-    (
-        queue_records.CREATE,
-        queue_records.PUSH,
-        stream_operations.CREATE,
-        stream_operations.APPEND,
-        stream_operations.JOIN,
-    )
-)
-"""Operations that never were when their batch is lost: whoever waited for them has been told so."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -124,6 +112,10 @@ class Node:
         self.turn_open = False
         self.congested = False
         self.fault = ""
+        self.fenced = False
+        self._last_flush: i64 = 0  # the newest batches that were closed at these levels
+        self._last_fsync: i64 = 0
+        self._left_bytes: i64 = 0  # recorded once more, and waiting for room on the disk
         self._held_flush: list[_Held] = []
         self._held_fsync: list[_Held] = []
         self._waiting: list[Confirmations] = []
@@ -179,15 +171,48 @@ class Node:
         journal = self.journal
         if not journal.keeping:
             return
-        if len(journal.out) > 0:
-            if journal.level >= FLUSH:
-                self._last_flush = journal.batch
-            if journal.level == FSYNC:
-                self._last_fsync = journal.batch
-            journal.close_batch(self.fault != "")
-        lower(self._held_flush, self._last_flush)
-        lower(self._held_fsync, self._last_fsync)
+        size: i64 = len(self.journal.out)
+        if size > 0:
+            if size > self._left_bytes or self._answers_open_batch():
+                self._left_bytes = 0
+                self._note_level()
+                self.journal.close_batch(self.fault != "")
+            return
+        if self.fenced:
+            # A repeated command records nothing: what it repeats may be lost.
+            self._refuse(self.journal.synced + 1)
+            return
+        self._wait_for(self._held_flush, self._last_flush)
+        self._wait_for(self._held_fsync, self._last_fsync)
         self._release_settled()
+
+    def _note_level(self) -> None:
+        """The open batch is as durable as the replies that wait for it ask, whatever it is that they confirm."""
+        journal = self.journal
+        if self._held_fsync and self._held_fsync[-1].batch == journal.batch:
+            journal.level = FSYNC
+        elif self._held_flush and self._held_flush[-1].batch == journal.batch and journal.level < FLUSH:
+            journal.level = FLUSH
+        if journal.level >= FLUSH:
+            self._last_flush = journal.batch
+        if journal.level >= FSYNC:
+            self._last_fsync = journal.batch
+
+    def _wait_for(self, held: list[_Held], last: i64) -> None:
+        """Replies to commands that recorded nothing wait for what they repeat: no later than the last at the level."""
+        recorded = min(last, self.journal.batch - 1)
+        for one in reversed(held):
+            if one.batch <= self.journal.batch - 1:
+                break
+            one.batch = recorded
+
+    def _answers_open_batch(self) -> bool:
+        """Whether replies wait for the batch that is open."""
+        batch = self.journal.batch
+        for held in (self._held_flush, self._held_fsync):
+            if held and held[-1].batch == batch:
+                return True
+        return False
 
     def check_room(self) -> None:
         """Raises StorageError while the disk takes nothing that needs more room."""
@@ -213,15 +238,18 @@ class Node:
 
     def settled(self) -> None:
         """The journal has got further: release the replies that waited for that."""
-        now = self.begin()
-        self.queues.settled(now)
-        self.streams.settled()
-        self._release_settled()
+        self._settle()
         if self.congested and self.journal.pending_bytes <= JOURNAL_PENDING_BYTES_MAX // 2:
             self.congested = False
             waiting, self._waiting = self._waiting, []
             for owner in waiting:
                 owner.resume()
+
+    def _settle(self) -> None:
+        now = self.begin()
+        self.queues.settled(now)
+        self.streams.settled()
+        self._release_settled()
 
     def _release_settled(self) -> None:
         self._held_flush = self._release(self._held_flush, FLUSH)
@@ -237,17 +265,31 @@ class Node:
             one.owner.confirmed(one.replies)
         return held[count:] if count > 0 else held
 
-    def withdraw(self, first_batch: i64, fault: str, lost: list[bytes]) -> None:
+    def withdraw(self, first_batch: i64, fault: str, lost: list[bytes], recoverable: bool = True) -> None:
         """Batches from this one on could not be stored: what waited for them is refused, and never was.
 
         Until `room_again` nothing is taken that needs room on the disk. What else stood in the `lost`
-        batches has happened (a message was delivered, settled, has expired): it is recorded once more.
+        batches has happened (a message was delivered, settled, has expired): it is recorded once more, and
+        written with what comes next, or when there is room. Pushes, appends, joins and creations never were.
+        When the log is not `recoverable` nothing is confirmed any more.
         """
         self.fault = fault
-        error = StorageError(fault)
+        self.fenced = not recoverable
         self.begin()
         self.queues.withdraw(first_batch)
         self.streams.withdraw(first_batch)
+        self._refuse(first_batch)
+        if recoverable:
+            gone: dict[int, None] = {}
+            for payload in lost:
+                self._record_again(payload, gone)
+            self.journal.level = FSYNC
+            self._left_bytes = len(self.journal.out)
+        self._settle()
+
+    def _refuse(self, first_batch: i64) -> None:
+        """Replies that wait for this batch or a later one become errors."""
+        error = StorageError(self.fault)
         for held in (self._held_flush, self._held_fsync):
             for one in held:
                 if one.batch >= first_batch:
@@ -256,20 +298,34 @@ class Node:
         self._last_fsync = min(self._last_fsync, first_batch - 1)
         self._held_flush = [one for one in self._held_flush if one.batch < first_batch]
         self._held_fsync = [one for one in self._held_fsync if one.batch < first_batch]
-        for payload in lost:
-            self._record_again(payload)
 
-    def _record_again(self, payload: bytes) -> None:
+    def _record_again(self, payload: bytes, gone: dict[int, None]) -> None:
+        """`gone` are the numbers of queues whose creation is lost, and so all that was done to them."""
         position: i64 = 0
         while position < len(payload):
             end = position + OPERATION_HEAD_BYTES + i64(read_i32_be(payload, position + 1))
-            if payload[position] not in WITHDRAWN:
+            if self._stays(payload, position, gone):
                 self.journal.out.write(payload[position:end])
             position = end
+
+    def _stays(self, payload: bytes, position: i64, gone: dict[int, None]) -> bool:
+        """Whether an operation happened although its batch is lost."""
+        kind = i64(payload[position])
+        body = position + OPERATION_HEAD_BYTES
+        if queue_records.CREATE <= kind < queue_records.RESTORE_NUMBER:
+            number = int(read_i32_be(payload, body))
+            if kind == queue_records.CREATE:
+                gone[number] = None
+            return kind != queue_records.PUSH and number not in gone
+        if kind == stream_operations.APPEND or kind == stream_operations.JOIN:
+            # Nobody waited for it when it was confirmed at once.
+            return self.streams.keeps(read_i64_be(payload, body))
+        return kind != stream_operations.CREATE
 
     def room_again(self) -> None:
         """The disk takes everything again."""
         self.fault = ""
+        self._left_bytes = 0
         self.begin()
 
     def apply(self, kind: i64, data: bytes, start: i64, end: i64, address: i64) -> None:
@@ -312,14 +368,6 @@ def make_node(
         Queues(journal, seed),
         Streams(journal, seed),
     )
-
-
-def lower(held: list[_Held], batch: i64) -> None:
-    """Replies that wait for a batch after this one wait for this one."""
-    for one in reversed(held):
-        if one.batch <= batch:
-            break
-        one.batch = batch
 
 
 def earlier(one: i64, other: i64) -> i64:

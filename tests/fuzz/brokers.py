@@ -125,7 +125,9 @@ def held_bytes(node: Node) -> int:
     """Values in queues and streams."""
     queues = [node.queues.find(name) for name in node.queues.names()]
     streams = [node.streams.find(name) for name in node.streams.names()]
-    return sum(int(str(one.describe()["bytes"])) for one in queues) + sum(int(one.bytes) for one in streams)
+    return sum(int(str(one.describe()["bytes"])) for one in queues) + sum(
+        int(one.blocks.bytes) for one in streams
+    )
 
 
 def brought_back(journal: Remembering) -> Node:

@@ -14,7 +14,7 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from nexo.brokers.group import Group
-from nexo.brokers.journal import MEMORY, Journal
+from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.stream import Stream
 from nexo.brokers.stream_journal import letter_body, retry
 from nexo.brokers.stream_leases import DELAYED, KNOWN
@@ -204,8 +204,8 @@ class DumpJob:
 
 
 def write_create(journal: Journal, stream: Stream) -> None:
-    """The definition of a stream, and where it begins."""
-    out = journal.begin(CREATE, stream.definition.durability)
+    """The definition of a stream, and where it begins: it is kept even when its records are not."""
+    out = journal.begin(CREATE, max(stream.definition.durability, FLUSH))
     write_i64_be(out, stream.number)
     write_i64_be(out, stream.created_at)
     write_i64_be(out, stream.first_seq)

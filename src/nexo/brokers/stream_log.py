@@ -216,13 +216,13 @@ class StreamLog(Stager):
         """A batch failed. What nobody has seen is forgotten; what was visible stays, in memory alone."""
         if self.deleted:
             return
-        self.drop_open()
         if staged.last <= self.last_seq:
             self.blocks.unlog(staged.first)
-        else:
-            self.blocks.cut(staged.first)
-            self.next_seq = staged.first
-            self.producers.retract(self.next_seq)
+            return
+        self.drop_open()
+        self.blocks.cut(staged.first)
+        self.next_seq = staged.first
+        self.producers.retract(self.next_seq)
 
     def drop_open(self) -> None:
         """Forgets what was appended since the last `close`."""

@@ -12,7 +12,7 @@ from librt.strings import write_i64_be
 from mypy_extensions import i64
 
 from nexo.brokers.group import Group, Member
-from nexo.brokers.journal import Journal
+from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.stream import Stream
 from nexo.brokers.stream_commons import Commons
 from nexo.brokers.stream_definition import check, compare, complete
@@ -123,7 +123,7 @@ class Streams:
         stream = self.find(name)
         journal = self.commons.journal
         if journal.keeping:
-            out = journal.begin(DELETE, stream.definition.durability)
+            out = journal.begin(DELETE, max(stream.definition.durability, FLUSH))
             write_i64_be(out, stream.number)
             journal.end()
         self._registry.forget(stream)
@@ -157,18 +157,28 @@ class Streams:
     def withdraw(self, first_batch: i64) -> None:
         """Batches from this one on have failed, the open one included: forgets what they appended and created.
 
-        What was visible already (level memory) stays, in memory. Acks and deliveries stay as they are; after
+        What is of level memory was confirmed at once, and stays: see `keeps`. Acks and deliveries stay as they are; after
         a restart such messages come again.
         """
         self.commons.withdraw(first_batch)
         for stream in list(self._registry.by_number.values()):
-            stream.drop_open()
-            if stream.created_batch >= first_batch:
+            if stream.definition.durability != MEMORY:  # else it is confirmed, and goes into the next batch
+                stream.drop_open()
+            created = stream.created_batch
+            level = max(stream.definition.durability, FLUSH)
+            if created >= first_batch and not self.commons.journal.settled(created, level):
                 self._registry.forget(stream)
         for group in list(self._registry.numbers.groups.values()):
-            if group.recorded_batch >= first_batch:
+            recorded = group.recorded_batch
+            level = group.log.definition.durability
+            if recorded >= first_batch and not self.commons.journal.settled(recorded, level):
                 stream = self._registry.by_number[group.log.number]
                 stream.forget_group(group)
+
+    def keeps(self, number: i64) -> bool:
+        """Whether what a stream did stays although its batch has failed: it is there, and of level memory."""
+        stream = self._registry.by_number.get(number)
+        return stream is not None and stream.definition.durability == MEMORY
 
     def advance(self, now: i64, budget: i64) -> i64:
         """Does what is due: retention, leases, retries, deadlines of those who wait, idle groups.

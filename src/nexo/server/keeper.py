@@ -71,7 +71,6 @@ class Keeper(Hooks):
         recovery = Recovery(self.files)
         began = time.monotonic()
         replay(recovery, node)
-        node.recovered()
         report = recovery.report
         for cut in report.cuts:
             log.warning("%s: %d bytes cut at %d: %s", cut.file, cut.size, cut.offset, cut.reason)
@@ -91,6 +90,8 @@ class Keeper(Hooks):
         self._writer = ThreadedWriter(writer, monotonic_ms)
         self.journal.go_on(self._writer, recovery.start)
         self._compacted = recovery.first_file
+        # What the restart itself decides (a message that was lent for the last time is dead) is recorded.
+        node.recovered()
         self._writer.start()
 
     def _lock(self) -> None:
@@ -157,9 +158,9 @@ class Keeper(Hooks):
             log.error("the disk is full, and writes are refused until there is room: %s", error)
             if self._retry is None:
                 self._retry = self._loop.call_later(TRY_AGAIN_SECONDS, self._try_again)
-        else:
+        elif not self._node.fenced:
             log.critical("no more is written until the server is started again: %s", error)
-        self._node.withdraw(first_batch, error, [batch.payload for batch in lost])
+        self._node.withdraw(first_batch, error, [batch.payload for batch in lost], recoverable)
         self._moved.set()
 
     def _try_again(self) -> None:

@@ -205,13 +205,16 @@ class Intake:
                 kept.append(staged)
                 continue
             for message in staged.messages:
-                if message.state != STAGED:
-                    continue
-                self._unstage(message)
                 extras = message.extras
                 if extras is not None and extras.dedup:
                     parts.dedup.withdraw(extras.dedup, message.id)
-                parts.backlog.finish(message)
+                if message.state == STAGED:
+                    self._unstage(message)
+                    parts.backlog.finish(message)
+                    continue
+                letter = parts.dead.get(message.id)
+                if letter is not None:  # it had to make room for another
+                    parts.dead.remove(letter)
         self._staged = kept
 
     def _unstage(self, message: QueueMessage) -> None:
@@ -223,11 +226,10 @@ class Intake:
         self._unstage(message)
 
     def forget(self) -> None:
-        """Told that all messages were given up at once."""
+        """Told that all messages were given up at once. They stay in their batches: see `withdraw`."""
         for staged in self._staged:
             for message in staged.messages:
                 message.state = GONE
-        self._staged = []
         self.staged = 0
         self.staged_bytes = 0
 

@@ -11,6 +11,7 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64, u8
 
 from nexo import limits
+from nexo.brokers.journal import FLUSH
 from nexo.brokers.queue.consumers import Consumer, Waiter
 from nexo.brokers.queue.lending import BY_POLICY, FAILED, FATAL, FENCED, RELEASE
 from nexo.brokers.queue.message import Delivery, Item
@@ -136,13 +137,13 @@ class QueueCommands:
         payload.finish()
         self.channel.node.check_room()
         queue, created = self.queues.create(name, given, now)
-        self.channel.data_at(level(queue), (b"\x01" if created else b"\x02") + definition(queue))
+        self.channel.data_at(max(level(queue), FLUSH), (b"\x01" if created else b"\x02") + definition(queue))
 
     def delete(self, payload: Payload, now: i64) -> None:
         queue = self.queue(payload)
         payload.finish()
         self.queues.delete(queue.name, now)
-        self.channel.ok_at(level(queue))
+        self.channel.ok_at(max(level(queue), FLUSH))
 
     # Pushing.
 

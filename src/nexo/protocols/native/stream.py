@@ -13,7 +13,7 @@ from mypy_extensions import i32, i64, u8
 
 from nexo import limits
 from nexo.brokers.group import BEGINNING, END, SEQUENCE, TIME, Group
-from nexo.brokers.journal import level_number
+from nexo.brokers.journal import FLUSH, level_number
 from nexo.brokers.stream import Stream
 from nexo.brokers.stream_leases import Delivery
 from nexo.brokers.stream_records import Records
@@ -167,7 +167,7 @@ class StreamCommands:
             stream = self.stream(payload)
             payload.finish()
             self.streams.delete(stream.name, now)
-            self.channel.ok_at(stream.definition.durability)
+            self.channel.ok_at(max(stream.definition.durability, FLUSH))
         elif code == op.STREAM_DESCRIBE:
             stream = self.stream(payload)
             payload.finish()
@@ -235,7 +235,7 @@ class StreamCommands:
         payload.finish()
         self.channel.node.check_room()
         stream, created = self.streams.create(name, given, now)
-        level = stream.definition.durability
+        level = max(stream.definition.durability, FLUSH)
         self.channel.data_at(level, (b"\x01" if created else b"\x02") + definition(stream))
 
     # Appending and reading.

@@ -1,0 +1,50 @@
+"""The keeper brings a node back from its folder."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from nexo.brokers.queue.consumers import Consumer
+from nexo.node import Node, make_node
+from nexo.server.keeper import Keeper
+from tests.vectors.session import Hand
+
+
+async def started(folder: Path, now: int) -> tuple[Keeper, Node]:
+    keeper = Keeper(str(folder), asyncio.get_running_loop())
+    driver = Hand()
+    driver.time_ms = now
+    node = make_node(driver, keeper.journal)
+    keeper.recover(node)
+    return keeper, node
+
+
+async def lives(folder: Path) -> None:
+    keeper, node = await started(folder, 1_000)
+    queue, _ = node.queues.create(b"q", {"max_deliveries": 1}, node.begin())
+    queue.push(b"\0one", 0, node.begin())
+    node.turn()
+    while queue.newest_batch:
+        await asyncio.sleep(0.001)
+    assert queue.receive(1, Consumer(), node.begin())
+    node.turn()
+    await keeper.stop()
+
+    keeper, node = await started(folder, 2_000)
+    queue = node.queues.find(b"q")
+    (letter,) = queue.peek(9, 0)
+    assert letter.died_at == 2_000
+    node.begin()
+    node.turn()
+    await keeper.stop()
+
+    keeper, node = await started(folder, 3_000)
+    (letter,) = node.queues.find(b"q").peek(9, 0)
+    assert letter.died_at == 2_000
+    await keeper.stop()
+
+
+def test_what_a_restart_gives_up_is_recorded(tmp_path: Path) -> None:
+    """A message that was lent for the last time is dead from the first restart on, and not anew with each."""
+    asyncio.run(lives(tmp_path))

@@ -1,0 +1,248 @@
+"""One life of a whole node over the simulated disk: recovery, turns, a writer that is stepped, and the end.
+
+    life = Life(disk, now)       recovers, as server/keeper.py does
+    life.session()               a client's connection without a socket
+    life.hold(...)               an answer that waits for its batch, as a session gives it
+    life.turn(), life.step(), life.pass_time()
+
+Nothing happens by itself. `images` has what the node was when each batch was closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from librt.strings import BytesWriter
+
+from nexo.brokers.journal import MEMORY, Journal
+from nexo.brokers.pubsub import PubSub
+from nexo.brokers.queue.queues import Queues
+from nexo.brokers.store import Store
+from nexo.brokers.streams import Streams
+from nexo.node import Driver, Node
+from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.channel import ServerInfo
+from nexo.protocols.native.frames import write_head
+from nexo.protocols.native.session import NativeSession
+from nexo.storage.batch import Batch, Hooks
+from nexo.storage.format import operations
+from nexo.storage.log import Log
+from nexo.storage.recovery import Recovery
+from nexo.storage.snapshot import SnapshotWriter
+from nexo.storage.writer import SteppedWriter, Writer
+from tests.simulation.disk import Disk
+from tests.simulation.image import Image, differences, image
+from tests.simulation.model import Step, check
+from tests.vectors.session import FRAME_BYTES_MAX, Hand, Recorder
+from tests.vectors.wire import OK
+
+FILE_BYTES = 3_000
+"""Small, so that a history has many files."""
+RESIDENT_BYTES = 2_000
+"""Small, so that bodies are let go and read again."""
+RESTLESS_TURNS = 50
+TRY_AGAIN_MS = 500
+
+
+class Life(Hooks):
+    """A node from its start to its end. Subclasses are broken on purpose, to see that it is noticed."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        now: int,
+        seed: int = 0,
+        images: dict[int, Image] | None = None,
+        writer_class: type[Writer] = Writer,
+    ) -> None:
+        super().__init__()
+        self.disk = disk
+        self.driver = Hand()
+        self.driver.time_ms = now
+        self.images = {0: Image(0)} if images is None else images
+        self.waiting: dict[int, Step] = {}
+        self.told: list[Callable[[], None]] = []
+        self.retry_at = 0
+        self.ended = False
+        self.log = Log(disk, self, FILE_BYTES)
+        self.node = make(self.driver, self.log, seed)
+        disk.lock()
+        recovery = Recovery(disk)
+        for replayed in recovery.replay():
+            for kind, start, end in operations(replayed.payload):
+                address = replayed.address + start if replayed.address else 0
+                self.apply(kind, replayed.payload, start, end, address)
+        self.report = recovery.report
+        self.batch = recovery.start.batch - 1
+        self.writer = writer_class(disk, recovery.start, self.log.settle)
+        self.sink = SteppedWriter(self.writer)
+        self.log.go_on(self.sink, recovery.start)
+        self.node.recovered()
+        self.recovered = image(self.node, now)
+
+    def apply(self, kind: int, data: bytes, start: int, end: int, address: int) -> None:
+        self.node.apply(kind, data, start, end, address)
+
+    @property
+    def now(self) -> int:
+        return self.driver.time_ms
+
+    def check_recovered(self, least: int) -> None:
+        """What came back is what there was at the batch with which the log ends, which is at least this one."""
+        check(self.batch >= least, f"the log ends at batch {self.batch}, and {least} was on disk")
+        check(self.batch in self.images, f"the log ends at batch {self.batch}, which was never closed")
+        wrong = differences(self.images[self.batch], self.recovered)
+        check(not wrong, f"after batch {self.batch}: " + "; ".join(wrong))
+        self.images = {self.batch: self.images[self.batch]}
+
+    # Clients.
+
+    def session(self) -> NativeSession:
+        recorder = Recorder()
+        return NativeSession(self.node, recorder, recorder, ServerInfo("0", FRAME_BYTES_MAX))  # type: ignore[arg-type]
+
+    def hold(self, session: NativeSession, number: int, step: Step) -> None:
+        """Answer a command: at once, or when its batch has got as far as the level promises."""
+        if step.level == MEMORY:
+            step.confirmed = True
+            return
+        self.waiting[number] = step
+        out = BytesWriter()
+        write_head(out, op.OK, number, 0)
+        self.node.hold(session, step.level, out.getvalue())
+
+    def collect(self, session: NativeSession) -> None:
+        """Read the answers that have come."""
+        recorder = session.output
+        assert isinstance(recorder, Recorder)
+        while recorder.written.buffer:
+            frame = recorder.written.next()
+            assert frame is not None
+            step = self.waiting.pop(frame.correlation)
+            if frame.code == OK:
+                step.confirmed = True
+            else:
+                step.refused = True
+
+    # What drives a node.
+
+    def turn(self) -> int:
+        """Turns until there is nothing left to do; how many."""
+        turns = 0
+        more = True
+        while more:
+            turns += 1
+            check(turns < RESTLESS_TURNS, "turn follows turn without end")
+            before = self.log.batch
+            more = self.node.turn()
+            if self.log.batch > before:
+                self.images[self.log.batch - 1] = image(self.node, self.now)
+        return turns
+
+    def step(self) -> None:
+        """A round of the writer."""
+        self.sink.step(self.now)
+
+    def advance(self) -> None:
+        """Do what is due, as the server's timer has it done."""
+        if self.retry_at and self.retry_at <= self.now:
+            self.try_again()
+        for _ in range(1_000):
+            deadline = self.node.advance()
+            if deadline == 0 or deadline > self.now:
+                return
+        check(False, f"a deadline at {deadline} is due at {self.now} again and again")
+
+    def try_again(self) -> None:
+        self.retry_at = self.now + TRY_AGAIN_MS
+        if self.log.try_again():
+            self.retry_at = 0
+            self.node.room_again()
+
+    def rest(self) -> None:
+        """Let everything come to its end: no answer may wait after that, and nothing go on by itself."""
+        for _ in range(RESTLESS_TURNS):
+            if self.node.turn_open:
+                self.turn()
+            elif self.sink.queue or self.writer.due_ms:
+                self.driver.time_ms = max(self.now, self.writer.due_ms)
+                self.step()
+            else:
+                break
+        check(not self.node.turn_open and not self.sink.queue, "the node does not come to rest")
+        check(not self.node.holding, "answers wait, and nothing is left to be written")
+        if self.log.fenced or self.log.full:
+            return
+        for name in self.node.queues.names():
+            check(
+                self.node.queues.find(name).newest_batch == 0,
+                f"messages of {name!r} are staged, and all is written",
+            )
+        for name in self.node.streams.names():
+            check(
+                self.node.streams.find(name).unsettled() == 0,
+                f"records of {name!r} are staged, and all is written",
+            )
+
+    def stop(self) -> None:
+        """The orderly end."""
+        self.turn()
+        before = self.log.batch
+        self.log.finish()
+        if self.log.batch > before:
+            self.images[before] = self.images[before - 1]
+        self.step()
+        self.writer.close()
+        self.disk.unlock()
+
+    def snapshot(self, random_budget: Callable[[], int]) -> list[str]:
+        """What the queues are, instead of the log so far. Only for a node without streams."""
+        self.turn()
+        snapshot = SnapshotWriter(self.disk, self.log)
+        out = Journal(True)
+        job = self.node.queues.dump(out, self.now, False)
+        done = False
+        while not done:
+            done = job.step(random_budget())
+            snapshot.add(out.out.getvalue())
+            out.out.truncate(0)
+        self.log.sync()
+        self.images[self.log.batch - 1] = image(self.node, self.now)
+        self.step()
+        if self.log.synced < snapshot.batch:
+            snapshot.abort()
+            return []
+        keep = {
+            int(message.address) >> 32
+            for name in self.node.queues.names()
+            for queue in [self.node.queues.find(name)]
+            for message in [
+                *queue.parts.backlog.index.after(0, 1 << 30),
+                *[letter.message for letter in queue.peek(1 << 30, 0)],
+            ]
+        }
+        return snapshot.finish(keep - {0})
+
+    # From the log.
+
+    def settled(self) -> None:
+        self.node.settled()
+
+    def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
+        if recoverable:
+            self.retry_at = self.retry_at or self.now + TRY_AGAIN_MS
+            if lost:
+                self.images = {batch: one for batch, one in self.images.items() if batch < lost[0].number}
+        self.node.withdraw(first_batch, error, [batch.payload for batch in lost], recoverable)
+
+
+def make(driver: Driver, journal: Journal, seed: int) -> Node:
+    """As nexo.node.make_node, with little memory for bodies."""
+    return Node(
+        driver,
+        journal,
+        Store(memory_max=0, eviction="reject", seed=seed),
+        PubSub(seed),
+        Queues(journal, seed, RESIDENT_BYTES, 2 * RESIDENT_BYTES),
+        Streams(journal, seed, 2 * RESIDENT_BYTES, RESIDENT_BYTES),
+    )
