@@ -24,7 +24,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build test lint format generate fuzz kill bench clean
+.PHONY: help run build test lint format generate fuzz kill simulate bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -57,6 +57,9 @@ fuzz: $(SETUP)  ## Throw random bytes at every codec for SECONDS (default 60)
 
 kill: $(SETUP)  ## Kill a server under load ROUNDS times (default 20) and look for what it had confirmed
 	$(PY) tests/faults/killing.py --rounds $(ROUNDS) $(ARGS)
+
+simulate: $(SETUP)  ## Run a whole node on a simulated disk, with faults, for SECONDS (SEED=n repeats one)
+	$(PY) -m tests.simulation.simulate --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: $(SETUP) $(VENV)/.bench  ## Measure Nexo and its peers; writes docs/benchmarks.md
 	$(PY) benchmarks/run.py $(ARGS)

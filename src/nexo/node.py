@@ -119,9 +119,6 @@ class Node:
         self._held_flush: list[_Held] = []
         self._held_fsync: list[_Held] = []
         self._waiting: list[Confirmations] = []
-        # The last batches whose levels were at least these.
-        self._last_flush: i64 = 0
-        self._last_fsync: i64 = 0
 
     def begin(self) -> i64:
         """Called before commands are run: opens the turn and returns the time in it."""

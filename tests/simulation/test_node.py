@@ -1,0 +1,140 @@
+"""A whole node over a simulated disk: what was confirmed is there after every kind of end. See simulate.py.
+
+The last tests break the node on purpose: a simulation that finds nothing then would find nothing ever.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from nexo.brokers.queue.records import ACK
+from nexo.protocols.native.session import NativeSession
+from nexo.storage.format import LOG_NAME, SNAPSHOT_NAME
+from nexo.storage.writer import Writer
+from tests.simulation.disk import Crash, Disk, Inode
+from tests.simulation.image import differences
+from tests.simulation.model import Step
+from tests.simulation.node import Life
+from tests.simulation.simulate import Tally, World, simulate
+from tests.simulation.test_crashes import NeverSyncs
+
+SEEDS = 5
+CAUGHT_WITHIN_SEEDS = 40
+
+
+@pytest.mark.parametrize("part", range(30))
+def test_seeds(part: int) -> None:
+    tally = Tally()
+    for seed in range(part * SEEDS, part * SEEDS + SEEDS):
+        wrong = simulate(seed, tally)
+        assert not wrong, f"seed {seed}:\n" + "\n".join(wrong)
+    assert tally.ends > SEEDS
+
+
+def test_a_seed_repeats() -> None:
+    first, second = World(11), World(11)
+    first.run(300)
+    second.run(300)
+    assert first.last == second.last
+    assert first.tally == second.tally
+
+
+@pytest.mark.parametrize("power", [True, False], ids=["power cut", "kill"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_end_at_every_call_to_the_disk(seed: int, power: bool) -> None:
+    """The same short history, ended at its first, second, third … call until it comes to its end."""
+    crash_at = 0
+    ended = False
+    while not ended:
+        crash_at += 1
+        world = World(seed, kinds="qs", faults=False)
+        world.disk.faults.crash_at = world.disk.calls + crash_at
+        ended = not short_history(world)
+        world.ended(power)
+        world.rest_and_end()
+    assert crash_at > 20
+
+
+def short_history(world: World) -> bool:
+    """Whether a crash came in it."""
+    for _ in range(250):
+        try:
+            world.act()
+        except Crash:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_snapshot_and_the_tail_are_the_whole_log(seed: int) -> None:
+    world = World(seed, kinds="q", faults=False)
+    for _ in range(200):
+        world.go()
+    world.rest()
+    before = {name: bytes(inode.cache) for name, inode in world.disk.inodes.items()}
+    world.snapshot()
+    for _ in range(100):
+        world.go()
+    world.rest()
+    after = {name: bytes(inode.cache) for name, inode in world.disk.inodes.items()}
+    assert [name for name in after if SNAPSHOT_NAME.fullmatch(name)]
+    logs = {name: data for name, data in {**before, **after}.items() if LOG_NAME.fullmatch(name)}
+    by_snapshot = Life(disk_with(after), world.life.now)
+    by_log = Life(disk_with(logs), world.life.now)
+    assert by_snapshot.report.snapshot_batch > 0
+    assert by_log.report.snapshot_batch == 0
+    assert by_snapshot.batch == by_log.batch
+    assert differences(by_log.recovered, by_snapshot.recovered) == []
+
+
+def disk_with(contents: dict[str, bytes]) -> Disk:
+    disk = Disk(1)
+    disk.inodes = {name: Inode(bytearray(data), data) for name, data in contents.items()}
+    disk.durable_inodes = dict(disk.inodes)
+    return disk
+
+
+class RepliesEarly(Life):
+    """Answers leave at once, whatever they promise."""
+
+    def hold(self, session: NativeSession, number: int, step: Step) -> None:
+        step.confirmed = True
+
+
+class ForgetsAcks(Life):
+    """A replay that passes over acknowledgements."""
+
+    def apply(self, kind: int, data: bytes, start: int, end: int, address: int) -> None:
+        if kind != ACK:
+            super().apply(kind, data, start, end, address)
+
+
+class ForgetsAcksAndImages(ForgetsAcks):
+    """The same where only the model of what clients were told can notice."""
+
+    def check_recovered(self, least: int) -> None:
+        self.images = {self.batch: self.recovered}
+
+
+def caught(life_class: type[Life], writer_class: type[Writer] = Writer) -> str:
+    """What the first seed that notices says."""
+    for seed in range(CAUGHT_WITHIN_SEEDS):
+        try:
+            World(seed, Tally(), life_class, writer_class).run()
+        except AssertionError as error:
+            return str(error)
+    return ""
+
+
+def test_a_missing_sync_is_caught() -> None:
+    assert "was on disk" in caught(Life, NeverSyncs)
+
+
+def test_replies_that_leave_early_are_caught() -> None:
+    wrong = caught(RepliesEarly)
+    assert "was confirmed" in wrong or "nobody ended it" in wrong
+
+
+def test_a_replay_without_acks_is_caught() -> None:
+    assert "after batch" in caught(ForgetsAcks)
+    assert "came back" in caught(ForgetsAcksAndImages)
