@@ -131,5 +131,5 @@ def test_the_page_has_the_exit_codes_and_every_command() -> None:
     for name, _ in commands():
         top, _, sub = name.partition(" ")
         assert f"`nexo {top}`" in page
-        if top == "store" and sub:
+        if top in ("store", "queue", "stream") and sub:
             assert f"`{sub} " in page

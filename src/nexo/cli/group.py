@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "pub": ("nexo.cli.pub", "Publish messages: an argument, lines of standard input, a file."),
     "sub": ("nexo.cli.sub", "Receive the messages of one or more filters."),
     "request": ("nexo.cli.request", "Send a request and print its reply."),
+    "queue": ("nexo.cli.queue", "Push, consume and look after jobs."),
     "verify": ("nexo.cli.verify", "Check every record in a data directory."),
     "repair": ("nexo.cli.repair", "Move away what a broker cannot start with."),
     "bench": ("nexo.cli.bench", "Load a broker and measure it."),
@@ -75,7 +76,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     help="What runs here.",
 )
 def nexo() -> None:
-    """Nexo: a key-value store and publish/subscribe behind one port.
+    """Nexo: a key-value store, publish/subscribe, queues and streams behind one port.
 
     \b
     Examples:
@@ -83,6 +84,7 @@ def nexo() -> None:
       nexo store set greeting hello           write a key
       nexo sub 'sensors/#'                    print what is published there
       nexo pub sensors/kitchen 21.5           publish a message
+      nexo queue push mail hello              push a job
       nexo COMMAND -h                         more about one command
     """
 

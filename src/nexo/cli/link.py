@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from nexo.cli import exits
 from nexo.cli.values import DURATION
+from nexo.errors import ResourceNotFoundError
 
 if TYPE_CHECKING:
     from nexo.client import Client
@@ -64,6 +66,27 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def talk(target: Target, work: Callable[[Client], Awaitable[int]]) -> int:
     """Connect, do the work of one command, disconnect. NexoError when any of that fails."""
     return asyncio.run(_talk(target, work))
+
+
+def client_command(name: str, *, json: bool = True, **settings: Any) -> Callable[[Function], click.Command]:
+    """A subcommand with the options of a client, `as_json` among them unless it has formats of its own.
+
+    What does not exist at the server is a negative answer: one line, and 1.
+    """
+
+    def declare(function: Function) -> click.Command:
+        @wraps(function)
+        def answered(**given: Any) -> Any:
+            try:
+                return function(**given)
+            except ResourceNotFoundError as error:
+                click.echo(f"nexo: {error}", err=True)
+                return exits.NEGATIVE
+
+        shared = client_options(json_option(answered) if json else answered)
+        return click.command(name, cls=click.Command, **settings)(shared)
+
+    return declare
 
 
 async def _talk(target: Target, work: Callable[[Client], Awaitable[int]]) -> int:

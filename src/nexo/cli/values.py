@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import click
 import msgspec
 
-from nexo.server.units import parse_duration_ms
+from nexo.server.units import parse_bytes, parse_duration_ms
 
 TYPES: Final = ("str", "int", "json", "bytes")
 STDIN: Final = "-"
@@ -24,6 +25,9 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since clic
 
     name = "duration"
 
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
@@ -31,12 +35,40 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since clic
             milliseconds = parse_duration_ms(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if milliseconds <= 0:
+        if milliseconds <= 0 and not self._zero:
             self.fail(f"{value!r} is not more than 0", param, ctx)
         return milliseconds
 
 
 DURATION: Final = Duration()
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """`4096`, `64kb`, `512mb`, `2gb`. Becomes bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """A point in time in ISO 8601; without a zone, the machine's own."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time such as 2026-01-31T12:00 or 2026-01-31T12:00:00Z", param, ctx)
 
 
 def type_option(function: Callable[..., Any]) -> Callable[..., Any]:
