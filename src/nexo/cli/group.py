@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sub": ("nexo.cli.sub", "Receive the messages of one or more filters."),
     "request": ("nexo.cli.request", "Send a request and print its reply."),
     "queue": ("nexo.cli.queue", "Push, consume and look after jobs."),
+    "stream": ("nexo.cli.stream", "Append to, read and look after streams, and their groups."),
     "verify": ("nexo.cli.verify", "Check every record in a data directory."),
     "repair": ("nexo.cli.repair", "Move away what a broker cannot start with."),
     "bench": ("nexo.cli.bench", "Load a broker and measure it."),
@@ -85,6 +86,7 @@ def nexo() -> None:
       nexo sub 'sensors/#'                    print what is published there
       nexo pub sensors/kitchen 21.5           publish a message
       nexo queue push mail hello              push a job
+      nexo stream tail events                 print records as they are appended
       nexo COMMAND -h                         more about one command
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,14 +11,12 @@ from nexo.cli import exits, queue_dead, queue_jobs
 from nexo.cli.definitions import COUNT, SIZE, SPAN, WORDS, Setting, create, definition_options
 from nexo.cli.link import Target, client_command, talk
 from nexo.cli.pub import header_option, line_batches
+from nexo.cli.pushing import given
 from nexo.cli.tables import confirmed, write_number, write_struct, write_table
 from nexo.cli.values import (
     DURATION,
-    STDIN,
     Moment,
     from_bytes,
-    from_text,
-    read_whole,
     type_option,
     write_json,
     write_lines,
@@ -289,22 +286,6 @@ def push(
         return exits.OK
 
     return talk(target, work)
-
-
-def given(value: str | None, file: str | None, whole: bool, kind: str) -> tuple[list[Any], str | None]:
-    """One value, or the file whose lines are meant."""
-    if value == STDIN:
-        value, file = None, STDIN
-    elif value is not None and file is not None:
-        raise click.UsageError("either VALUE or --file, not both")
-    elif value is None and file is None:
-        if sys.stdin.isatty():
-            raise click.UsageError("no VALUE, and standard input is a terminal; - reads it all the same")
-        file = STDIN
-    if value is not None:
-        return [from_text(value, kind)], None
-    assert file is not None
-    return ([from_bytes(read_whole(file), kind)], None) if whole else ([], file)
 
 
 async def push_all(queue: Queue, values: list[Any], options: dict[str, Any]) -> list[Pushed]:
