@@ -195,3 +195,29 @@ async def test_a_server_that_goes_away_does_not_wait_for_consumers(tmp_path: Pat
         assert await got.get() == "record"
         await consumer.stop()
         await member.stop()
+
+
+async def test_what_a_restart_buried_stays_gone_once_it_was_dealt_with(tmp_path: Path) -> None:
+    async with killable(tmp_path) as (server, client):
+        queue = await client.queue.create("q", max_deliveries=1)
+        await queue.push_batch(["again", "never"])
+        assert len(await queue.receive(2, 1000)) == 2
+        await client.queue.create("later")  # confirmed when all before it is on disk, the deliveries, too
+
+        async def kill() -> None:
+            await server.kill()
+            await until(client, nexo.Disconnected)
+            await server.start()
+            await until(client, nexo.Reconnected)
+
+        await kill()
+        again, never = await queue.dlq.peek()
+        assert again.reason == never.reason == "lease ended: the server restarted"
+        assert await queue.dlq.move_to_queue(again.id)
+        assert await queue.dlq.delete(never.id)
+        (job,) = await queue.receive(2, 1000)
+        assert job.data == "again"
+        await job.ack()
+        await kill()
+        info = await queue.describe()
+        assert (info.messages, info.dead_letters) == (0, 0)
