@@ -28,11 +28,11 @@ from nexo.storage.batch import Batch, Hooks
 from nexo.storage.format import operations
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
-from nexo.storage.snapshot import SnapshotWriter
 from nexo.storage.writer import SteppedWriter, Writer
 from tests.simulation.disk import Disk
 from tests.simulation.image import Image, differences, image
 from tests.simulation.model import Step, check
+from tests.simulation.run import snapshot_now
 from tests.vectors.session import FRAME_BYTES_MAX, Hand, Recorder
 from tests.vectors.wire import OK
 
@@ -198,7 +198,7 @@ class Life(Hooks):
     def snapshot(self, random_budget: Callable[[], int]) -> list[str]:
         """What the queues are, instead of the log so far. Only for a node without streams."""
         self.turn()
-        snapshot = SnapshotWriter(self.disk, self.log)
+        snapshot = snapshot_now(self.disk, self.log)
         out = Journal(True)
         job = self.node.queues.dump(out, self.now, False)
         done = False
@@ -212,16 +212,7 @@ class Life(Hooks):
         if self.log.synced < snapshot.batch:
             snapshot.abort()
             return []
-        keep = {
-            int(message.address) >> 32
-            for name in self.node.queues.names()
-            for queue in [self.node.queues.find(name)]
-            for message in [
-                *queue.parts.backlog.index.after(0, 1 << 30),
-                *[letter.message for letter in queue.peek(1 << 30, 0)],
-            ]
-        }
-        return snapshot.finish(keep - {0})
+        return snapshot.finish(job.files)
 
     # From the log.
 

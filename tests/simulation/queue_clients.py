@@ -8,8 +8,9 @@ from __future__ import annotations
 from nexo.brokers.journal import FLUSH, LEVELS, MEMORY
 from nexo.brokers.queue.consumers import Waiter
 from nexo.brokers.queue.dead import DeadFilter
+from nexo.brokers.queue.lending import BY_POLICY, DONE, FAILED, FATAL, FENCED, RELEASE
 from nexo.brokers.queue.message import GONE, READY, Delivery, Item, QueueMessage
-from nexo.brokers.queue.queue import BY_POLICY, DONE, FAILED, FATAL, FENCED, RELEASE, Queue
+from nexo.brokers.queue.queue import Queue
 from nexo.errors import LimitExceededError, ServerError, StorageError
 from tests.simulation.clients import Client, Crowd, Lease
 from tests.simulation.image import ALL

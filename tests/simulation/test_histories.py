@@ -13,8 +13,9 @@ import pytest
 from nexo.brokers.group import Group, Member
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.brokers.queue.consumers import Consumer
+from nexo.brokers.queue.lending import DONE, REPEATED
 from nexo.brokers.queue.message import Item
-from nexo.brokers.queue.queue import DONE, REPEATED, Queue
+from nexo.brokers.queue.queue import Queue
 from nexo.brokers.stream import Stream
 from nexo.errors import StorageError
 from nexo.protocols.native.opcodes import CREATE_OPTIONS, QUEUE_CREATE, STREAM_CREATE

@@ -172,7 +172,7 @@ bad(
 bad("STREAM CREATE with options that are no JSON", req(CREATE, "s's' 04 '{'"), "the options")
 bad("STREAM CREATE with an unknown flag", req(CREATE, "s's' 08"), "flags")
 vector("STREAM EXISTS", req(EXISTS, "s's'") + req(EXISTS, "s'S'"), data("01"), data("00"), setup=(create(),))
-vector("STREAM DELETE", req(DELETE, "s's'") + req(EXISTS, "s's'"), ok(), data("00"), setup=leased("a"))
+vector("STREAM DELETE", req(EXISTS, "s's'"), data("00"), setup=(*leased("a"), req(DELETE, "s's'")))
 vector(
     "STREAM DELETE ends a FETCH that waits",
     fetch(1, 60_000) + req(DELETE, "s's'"),

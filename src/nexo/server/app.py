@@ -32,7 +32,7 @@ class Server:
         self.config = config
         loop = asyncio.get_running_loop()
         self._driver = LoopDriver(loop)
-        self.keeper = Keeper(config.data_dir, config.log_file_bytes, loop)
+        self.keeper = Keeper(config.data_dir, loop, config.log_file_bytes)
         self.node = make_node(
             self._driver,
             self.keeper.journal,

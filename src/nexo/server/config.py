@@ -31,6 +31,8 @@ OTHER_VARIABLES: Final[dict[str, str]] = {
     FILE_VARIABLE: "the configuration file, as `--config`",
     "NEXO_PURE": "1 runs (and, while installing, builds) the interpreted modules only",
     "NEXO_TIMEOUT": "`--timeout` of the client commands",
+    "NEXO_MESSAGE_ID": "set by `consume --exec` for its command: the message's id or sequence",
+    "NEXO_MESSAGE_ATTEMPTS": "set by `consume --exec` for its command: deliveries so far",
 }
 """Variables of ours that are no settings of the server: known, so not an error."""
 

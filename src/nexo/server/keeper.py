@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from nexo.errors import DataLockedError, StorageError
-from nexo.limits import COMPACTION_FILES
+from nexo.limits import COMPACTION_FILES, LOG_FILE_BYTES
 from nexo.node import Node
 from nexo.server.compaction import Compactor
 from nexo.server.replaying import replay
@@ -40,7 +40,9 @@ def monotonic_ms() -> int:
 class Keeper(Hooks):
     """Storage of one node. Make it, make the node with `journal`, then `recover`."""
 
-    def __init__(self, folder: str, log_file_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, folder: str, loop: asyncio.AbstractEventLoop, log_file_bytes: int = LOG_FILE_BYTES
+    ) -> None:
         super().__init__()
         self.files = Files(folder)
         self.journal = Log(self.files, self, log_file_bytes)
