@@ -142,8 +142,8 @@ class QueueModel:
             message.ends.append(step)
         self.here = ids
 
-    def restarted(self, present: dict[bytes, list[tuple[int, int]]], now: int, end: End) -> None:
-        """Compare with (id, attempts) of each value that is there after a restart; then that is how it is."""
+    def restarted(self, present: dict[bytes, list[tuple[int, int, int]]], now: int, end: End) -> None:
+        """Compare with (id, attempts, end of life) of each value that is there after a restart; then that is how it is."""
         known = {message.value: message for message in self.messages()}
         check(self.level != MEMORY or not present, f"{self.name!r} is of level memory, and has messages")
         for value, places in present.items():
@@ -169,7 +169,7 @@ class QueueModel:
         self.leases = {}
         for value, places in present.items():
             message = known[value]
-            id, message.attempts = places[0]
+            id, message.attempts, message.expires_at = places[0]
             message.ids = {id}
             message.pushes = [seen_before()]
             message.ends = []

@@ -203,10 +203,7 @@ class QueueClients(Crowd):
             assert message is not None
             check(delivery.message.value == message.value, f"{queue.name!r} gave another body for {id}")
             check(not message.pushes[0].refused, f"{queue.name!r} gave {id}, whose push was refused")
-            push = message.pushes[0]
-            if not push.seen and len(message.ids) == 1:
-                settled = self.node.journal.settled(push.batch, queue.level)
-                check(settled, f"{queue.name!r} gave {id} before it was durable")
+            check(self.durable(queue, id), f"{queue.name!r} gave {id} before it was durable")
             tries = message.attempts
             check(delivery.attempt == tries + 1, f"attempt {delivery.attempt} of {id} follows {tries}")
             message.attempts = int(delivery.attempt)
@@ -216,6 +213,11 @@ class QueueClients(Crowd):
                 self.check_group(live, delivery.message)
             queue.leases[id] = (int(delivery.token), int(delivery.deadline))
             client.leases.append((number, id, int(delivery.token)))
+
+    def durable(self, queue: QueueModel, id: int) -> bool:
+        """Whether a message's push has got as far as its level promises."""
+        push = queue.by_id[id].pushes[0]
+        return push.seen or bool(self.node.journal.settled(push.batch, queue.level))
 
     def check_group(self, live: Queue, message: QueueMessage) -> None:
         for other in live.parts.backlog.index.after(0, ALL):
@@ -370,8 +372,13 @@ class QueueClients(Crowd):
         if self.random.random() < 0.5:
             old = [int(self.random.choice(letters).message.id)]
             new = [int(live.redrive(old[0], self.now))]
+            if new == [0]:
+                check(not self.durable(queue, old[0]), f"{old[0]} of {queue.name!r} was not redriven")
+                return f"{queue.name!r} {old} too early"
         else:
-            old = [int(letter.message.id) for letter in letters]
+            old = [
+                int(letter.message.id) for letter in letters if self.durable(queue, int(letter.message.id))
+            ]
             first = int(live.parts.next_id)
             done = live.redrive_some(DeadFilter(), 0, live.parts.dead.last_serial, ALL, self.now)
             new = list(range(first, first + int(done.count)))
@@ -428,11 +435,12 @@ def restart_queues(crowd: Crowd, end: End) -> None:
     for number, found in live.items():
         check(number in crowd.queues, f"queue {found.name!r} is there, and nobody made it")
         queue = crowd.queues[number]
-        present: dict[bytes, list[tuple[int, int]]] = {}
+        present: dict[bytes, list[tuple[int, int, int]]] = {}
         messages = [*found.parts.backlog.index.after(0, ALL), *[one.message for one in found.peek(ALL, 0)]]
         for message in messages:
             value = found.view(message).value
-            present.setdefault(value, []).append((int(message.id), int(message.attempts)))
+            place = (int(message.id), int(message.attempts), int(message.expires_at))
+            present.setdefault(value, []).append(place)
         queue.restarted(present, crowd.life.now, end)
         queue.made = seen_before()
         queue.gone = []

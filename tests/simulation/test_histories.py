@@ -13,6 +13,7 @@ import pytest
 from nexo.brokers.group import Group, Member
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.brokers.queue.consumers import Consumer
+from nexo.brokers.queue.dead import DeadFilter
 from nexo.brokers.queue.lending import DONE, REPEATED
 from nexo.brokers.queue.message import Item
 from nexo.brokers.queue.queue import Queue
@@ -261,6 +262,37 @@ def test_a_refused_push_is_no_dead_letter(history: History) -> None:
     history.rest()
     assert refused.refused
     assert (values(queue), dead(queue)) == ([], [])
+
+
+def test_a_dead_letter_is_not_redriven_before_its_push_is_durable(history: History) -> None:
+    """It was delivered, and then its push was refused (seed 500106)."""
+    queue = history.queue(messages_max=1, overflow="dead_letter")
+    history.rest()
+    history.do(lambda: queue.push(b"\0one", 0, history.now))
+    history.do(lambda: queue.push(b"\0two", 0, history.now))
+    id = queue.peek(1, 0)[0].message.id
+    assert queue.redrive(id, history.now) == 0
+    assert queue.redrive_some(DeadFilter(), 0, 1 << 30, 10, history.now).count == 0
+    history.rest()
+    assert queue.redrive(id, history.now) != 0
+
+
+@pytest.mark.xfail(reason="the letter is buried at once, and not brought back when the append is refused")
+def test_a_dead_letter_of_a_stream_outlives_a_refused_move(history: History) -> None:
+    stream = history.stream(max_deliveries=1)
+    history.do(lambda: stream.append(b"", b"\0one", b"", history.now))
+    history.rest()
+    group, member = history.join(stream)
+    history.rest()
+    history.node.begin()
+    (lent,) = group.fetch(member.consumer_id, member.generation, 1, history.now)
+    history.do(lambda: group.nack(member.consumer_id, member.generation, 1, lent.token, b"", 0, history.now))
+    history.rest()
+    history.fill_the_disk()
+    moved = history.do(lambda: group.move_to_stream(1, history.now))
+    history.rest()
+    assert moved.refused
+    assert [letter.seq for letter in group.peek(0, 9)] == [1]
 
 
 def test_what_was_written_before_the_disk_was_full_is_delivered(history: History) -> None:

@@ -190,7 +190,9 @@ def revive(parts: Parts, letter: DeadLetter, id: i64) -> QueueMessage:
     return message
 
 
-def redrive_some(parts: Parts, filter: DeadFilter, after: i64, until: i64, budget: i64, now: i64) -> Redriven:
+def redrive_some(
+    parts: Parts, intake: Intake, filter: DeadFilter, after: i64, until: i64, budget: i64, now: i64
+) -> Redriven:
     """Looks at up to `budget` letters after one serial and up to another; those that match come back.
 
     Start with 0 and `parts.dead.last_serial`: then what dies meanwhile is left for the next time.
@@ -201,7 +203,7 @@ def redrive_some(parts: Parts, filter: DeadFilter, after: i64, until: i64, budge
     for letter in looked:
         if letter.serial > until:
             break
-        if filter.matches(letter):
+        if filter.matches(letter) and int(letter.message.id) not in intake.buried:
             chosen.append(letter)
     if len(looked) == budget and looked[-1].serial < until:
         result.after = looked[-1].serial

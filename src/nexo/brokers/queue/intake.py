@@ -42,12 +42,13 @@ class StagedBatch:
 class Intake:
     """The way into one queue."""
 
-    __slots__ = ("_listed", "_parts", "_staged", "staged", "staged_bytes")
+    __slots__ = ("_listed", "_parts", "_staged", "buried", "staged", "staged_bytes")
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._staged: list[StagedBatch] = []
         self._listed = False  # whether the agenda knows that there are staged messages
+        self.buried: dict[int, None] = {}  # ids of dead letters whose push is not durable yet
         self.staged: i64 = 0
         self.staged_bytes: i64 = 0
 
@@ -179,6 +180,8 @@ class Intake:
                 break
             done += 1
             for message in staged.messages:
+                if self.buried:
+                    self.buried.pop(int(message.id), None)
                 if message.state == STAGED:
                     self.staged -= 1
                     self.staged_bytes -= message.size
@@ -212,6 +215,7 @@ class Intake:
                     self._unstage(message)
                     parts.backlog.finish(message)
                     continue
+                self.buried.pop(int(message.id), None)
                 letter = parts.dead.get(message.id)
                 if letter is not None:  # it had to make room for another
                     parts.dead.remove(letter)
@@ -261,9 +265,12 @@ class Intake:
         while (definition.messages_max > 0 and backlog.index.count + count > definition.messages_max) or (
             definition.bytes_max > 0 and backlog.bytes + size > definition.bytes_max
         ):
+            staged = self.staged
             victim = self._victim()
             if victim is None:
                 break
+            if self.staged < staged and definition.overflow != DROP_OLDEST:
+                self.buried[int(victim.id)] = None
             if definition.overflow == DROP_OLDEST:
                 parts.counters.dropped += 1
                 parts.discard([victim])

@@ -241,9 +241,12 @@ class Queue:
         return self.parts.dead.peek(limit, offset)
 
     def redrive(self, id: i64, now: i64) -> i64:
-        """Makes a dead letter a new message at the end of the queue; gives the new id, 0 for no such letter."""
+        """Makes a dead letter a new message at the end of the queue; gives the new id, 0 for no such letter.
+
+        One whose push is not durable yet cannot be redriven.
+        """
         letter = self.parts.dead.get(id)
-        if letter is None:
+        if letter is None or int(id) in self.intake.buried:
             return 0
         return admin.redrive(self.parts, [letter], now)[0]
 
@@ -251,7 +254,7 @@ class Queue:
         self, filter: DeadFilter, after: i64, until: i64, budget: i64, now: i64
     ) -> admin.Redriven:
         """The same for those that match, in slices: looks at `budget` letters with serials after `after`."""
-        return admin.redrive_some(self.parts, filter, after, until, budget, now)
+        return admin.redrive_some(self.parts, self.intake, filter, after, until, budget, now)
 
     def delete_dead(self, id: i64) -> bool:
         """Deletes a dead letter; whether there was one."""
