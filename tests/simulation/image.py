@@ -85,7 +85,7 @@ def constant(message: QueueMessage, dead: bool = False) -> tuple[object, ...]:
 
 def stream_fields(stream: Stream) -> Fields:
     end = stream.recorded_seq()
-    index = stream.index
+    index = stream.blocks.index
     fields: Fields = {
         "name": stream.name,
         "options": stream.definition.options(),
