@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from nexo.bench import pubsub, store
-from nexo.bench.dialects import Dialect, dialect
+from nexo.bench.dialects import BenchError, Dialect, dialect
 from nexo.bench.histogram import Histogram
-from nexo.bench.sockets import BenchError, connect, expect
+from nexo.bench.sockets import connect, expect
 from tests.vectors.serving import environment
 
 Address = tuple[Dialect, int]

@@ -14,6 +14,10 @@ from nexo.protocols.native import opcodes
 NAMES: Final = ("nexo", "redis", "nats", "memcached")
 
 
+class BenchError(Exception):
+    """The server did not do what the load needs: a refused connection, an error reply, a lost message."""
+
+
 class ReplyShape:
     """How to find the end of a reply and to tell that it is the one expected.
 

@@ -11,15 +11,12 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from nexo.bench.dialects import Dialect
+from nexo.bench.dialects import BenchError, Dialect
+from nexo.bench.wires import Wire
 
 CONNECT_SECONDS_MAX: Final = 10.0
 READ: Final = 0x001 | 0x010  # EPOLLIN, EPOLLHUP
 WRITE: Final = 0x004  # EPOLLOUT
-
-
-class BenchError(Exception):
-    """The server did not do what the load needs: a refused connection, an error reply, a lost message."""
 
 
 @final
@@ -45,14 +42,20 @@ class Connection:
         self.sock.close()
 
 
-def connect(dialect: Dialect, host: str, port: int) -> Connection:
-    """Connect, greet, and wait until the server is ready for this connection."""
+def open_connection(host: str, port: int) -> Connection:
+    """Connect, and say nothing."""
     try:
         sock = socket.create_connection((host, port), CONNECT_SECONDS_MAX)
     except OSError as error:
         raise BenchError(f"cannot connect to {host}:{port}: {error}") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection = Connection(sock)
+    return Connection(sock)
+
+
+def connect(dialect: Dialect, host: str, port: int) -> Connection:
+    """Connect, greet, and wait until the server is ready for this connection."""
+    connection = open_connection(host, port)
+    sock = connection.sock
     greeting = dialect.greeting()
     if greeting:
         sock.sendall(greeting)
@@ -90,6 +93,15 @@ def expect(connection: Connection, request: bytes, reply: bytes) -> None:
             raise BenchError(f"unexpected reply {answer[:200]!r}, not {reply[:200]!r}")
 
 
+def exchange(connection: Connection, wire: Wire, steps: list[tuple[bytes, bytes]]) -> None:
+    """Say each of these on a connection that is idle and blocking, and wait for its answer."""
+    for request, wanted in steps:
+        connection.sock.sendall(request)
+        answer = b""
+        while not answer or not wire.answered(answer, wanted):
+            answer += _receive(connection, 65_536)
+
+
 def _receive(connection: Connection, size: int) -> bytes:
     try:
         data = connection.recv(size)
@@ -109,6 +121,14 @@ def push(poller: select.epoll, connection: Connection, data: bytes) -> None:
     if sent < len(data):
         connection.unsent = data[sent:]
         poller.modify(connection.fd, READ | WRITE)
+
+
+def push_more(poller: select.epoll, connection: Connection, data: bytes) -> None:
+    """As `push`, behind what is still unsent."""
+    if connection.unsent:
+        connection.unsent += data
+    else:
+        push(poller, connection, data)
 
 
 def push_rest(poller: select.epoll, connection: Connection) -> bool:

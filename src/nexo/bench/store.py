@@ -12,11 +12,10 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from nexo.bench.dialects import Dialect, ReplyShape
+from nexo.bench.dialects import BenchError, Dialect, ReplyShape
 from nexo.bench.histogram import Histogram
 from nexo.bench.sockets import (
     WRITE,
-    BenchError,
     Connection,
     by_fd,
     close_all,

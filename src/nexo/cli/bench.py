@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from nexo.bench.histogram import Histogram
 
 PROTOCOLS: Final = ("nexo", "redis", "nats", "memcached")
-PORTS: Final = {"nexo": 7654, "redis": 6379, "nats": 4222, "memcached": 11211}
+KEEPERS: Final = ("nexo", "redis", "nats", "beanstalkd", "rabbitmq")
+PORTS: Final = {
+    "nexo": 7654,
+    "redis": 6379,
+    "nats": 4222,
+    "memcached": 11211,
+    "beanstalkd": 11300,
+    "rabbitmq": 5672,
+}
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 BAR_WIDTH: Final = 40
 
@@ -61,13 +69,16 @@ def command() -> None:
     """Load a broker and measure it.
 
     The load comes from this process over loopback or the network; give generator and server a core
-    each (taskset) for steady figures. The keys are written as key:000000000000 and are left behind.
+    each (taskset) for steady figures. Keys are written as key:000000000000 and are left behind; the
+    queue or stream called bench is deleted before and after.
 
     \b
     Examples:
       nexo bench store --op get --pipeline 16
       nexo bench store --op set --rate 20000          latency at a fixed load
       nexo bench pubsub --subscribers 100
+      nexo bench queue --op push --durability flush
+      nexo bench stream --op delay --rate 10000       from a write to a reader that waits
       nexo bench store --protocol redis --port 6379   the same load on another server
     """
 
@@ -235,10 +246,184 @@ def pubsub_command(
     return exits.OK
 
 
+def _keeping(function: Function) -> Function:
+    """The options that queues and streams share."""
+    for option in reversed(
+        (
+            click.option("--host", default="127.0.0.1", show_default=True, help="Where the server is."),
+            click.option(
+                "--port", type=click.IntRange(1, 65535), help="Its port.  [default: the protocol's own]"
+            ),
+            click.option(
+                "--protocol",
+                type=click.Choice(KEEPERS),
+                default="nexo",
+                show_default=True,
+                help="What it speaks.",
+            ),
+            click.option("--name", default="bench", show_default=True, help="Of the queue or stream."),
+            click.option(
+                "--durability",
+                type=click.Choice(["memory", "flush", "fsync"]),
+                default="flush",
+                show_default=True,
+                help="What a confirmation promises. Nexo only: the others are configured.",
+            ),
+            click.option("--connections", type=click.IntRange(1, 10_000), default=1, show_default=True),
+            click.option(
+                "--window",
+                type=click.IntRange(1, 1_000_000),
+                default=2_000,
+                show_default=True,
+                help="Writes under way, over all connections.",
+            ),
+            click.option(
+                "--size",
+                type=click.IntRange(20, 1 << 16),
+                default=100,
+                show_default=True,
+                help="Bytes in a message.",
+            ),
+            click.option(
+                "--messages",
+                type=click.IntRange(1, 1_000_000_000),
+                help="Write so many, whatever time it takes; read so many.  [default for reading: 100,000]",
+            ),
+            click.option(
+                "--seconds",
+                type=click.FloatRange(0.1, 3600),
+                default=5.0,
+                show_default=True,
+                help="Measured time of writing.",
+            ),
+            click.option(
+                "--rate",
+                type=click.FloatRange(1),
+                default=10_000.0,
+                show_default=True,
+                help="Messages a second of --op delay.",
+            ),
+            click.option(
+                "--fill/--no-fill",
+                default=True,
+                show_default=True,
+                help="Make it anew, and fill it before reading.",
+            ),
+            click.option("--keep", is_flag=True, help="Leave the queue or stream behind."),
+            click.option(
+                "--pid", type=click.IntRange(0), default=0, help="The server's process: count its CPU time."
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("queue")
+@_keeping
+@click.option("--op", type=click.Choice(["push", "receive", "delay"]), default="push", show_default=True)
+def queue_command(**options: Any) -> int:
+    """Push messages, receive and acknowledge them, or measure the delay to a consumer that waits.
+
+    Every message is pushed by a request of its own and confirmed by the server; --window of them
+    are under way. A consumer takes batches of 100 and acknowledges each message, in bulk where the
+    protocol has that. Every answer is checked.
+    """
+    return _keep(False, **options)
+
+
+@command.command("stream")
+@_keeping
+@click.option("--op", type=click.Choice(["append", "read", "delay"]), default="append", show_default=True)
+def stream_command(**options: Any) -> int:
+    """Append records, read them back from the beginning, or measure the delay to a reader that waits.
+
+    Appends are as the pushes of `nexo bench queue`; each of --connections readers reads everything,
+    a thousand records at a time.
+    """
+    return _keep(True, **options)
+
+
+def _keep(
+    stream: bool,
+    *,
+    op: str,
+    host: str,
+    port: int | None,
+    protocol: str,
+    name: str,
+    durability: str,
+    connections: int,
+    window: int,
+    size: int,
+    messages: int | None,
+    seconds: float,
+    rate: float,
+    fill: bool,
+    keep: bool,
+    pid: int,
+    as_json: bool,
+) -> int:
+    """A load on a queue or a stream."""
+    from nexo.bench import kept
+
+    _allow_files(connections + 64)
+    reading = op in ("receive", "read")
+
+    def load(connections: int, messages: int) -> kept.KeptLoad:
+        return kept.KeptLoad(
+            kept.wire(protocol, name.encode(), size, durability),
+            host,
+            port or PORTS[protocol],
+            stream=stream,
+            connections=connections,
+            window=window,
+            messages=messages,
+            seconds=seconds,
+            pid=pid,
+        )
+
+    with _failing():
+        wanted = messages or (kept.MESSAGES_DEFAULT if reading else 0)
+        this = load(connections, wanted)
+        if fill:
+            kept.create(this)
+        if op == "delay":
+            result = kept.delay(this, rate)
+        elif reading:
+            if fill:
+                kept.write(load(1, wanted))
+            result = kept.read(this)
+        else:
+            result = kept.write(this)
+        if not keep:
+            kept.delete(this)
+    what: dict[str, Any] = {
+        "load": "stream" if stream else "queue",
+        "protocol": protocol,
+        "op": op,
+        "connections": connections,
+        "window": window,
+        "message_bytes": size,
+        "messages": int(result.messages),
+        "seconds": result.seconds,
+        "messages_per_second": result.rate(),
+    }
+    if protocol == "nexo":
+        what["durability"] = durability
+    if pid:
+        what["server_cpu_us_per_message"] = result.cpu_us()
+    if result.tenths and as_json:
+        what["tenths_per_second"] = result.tenths
+    _print(what, result.latency, as_json)
+    return exits.OK
+
+
 @contextmanager
 def _failing() -> Iterator[None]:
     """Turns what stops a load into a message and exit code FAILED."""
-    from nexo.bench.sockets import BenchError
+    from nexo.bench.dialects import BenchError
 
     try:
         yield
@@ -265,7 +450,7 @@ def _print(what: dict[str, Any], latency: Histogram | None, as_json: bool) -> No
     for name, value in what.items():
         shown = (
             f"{value:,.2f}"
-            if name == "seconds"
+            if name in ("seconds", "server_cpu_us_per_message")
             else f"{value:,.0f}"
             if isinstance(value, (int, float))
             else value
