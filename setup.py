@@ -20,6 +20,8 @@ HOT_MODULES = [
     "src/nexo/storage/format.py",
     "src/nexo/storage/log.py",
     "src/nexo/storage/tail.py",
+    "src/nexo/storage/thread.py",
+    "src/nexo/storage/writer.py",
     "src/nexo/protocols/session.py",
     "src/nexo/protocols/native/channel.py",
     "src/nexo/protocols/native/connection.py",

@@ -19,6 +19,9 @@ CATCH_ALL: dict[tuple[str, str], str] = {
     ("nexo.protocols.native.session", "execute"): (
         "the outermost loop of a connection: a fault in one command is answered and logged, and ends nobody else"
     ),
+    ("nexo.storage.thread", "_write_at_once"): (
+        "the same for a batch that is written without the thread, in the middle of a turn"
+    ),
     ("nexo.storage.thread", "_run"): (
         "the outermost loop of the writer's thread: a fault of ours fences the log instead of leaving clients waiting"
     ),

@@ -76,7 +76,7 @@ class Journal:
         Only for a journal that is `keeping`.
         """
         out = self.out
-        out.append(kind)
+        out.append(u8(kind))
         out.write(b"\x00\x00\x00\x00")
         self._body_start = len(out)
         if level > self.level:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import BytesWriter, read_i16_be, read_i32_be, read_i64_be, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64, mypyc_attr
+from mypy_extensions import i32, i64, mypyc_attr, u8
 
 RECORD_BYTES: Final = 18
 """What a record takes beyond its key, value and headers."""
@@ -32,8 +32,8 @@ def write_record(out: BytesWriter, timestamp: i64, key: bytes, value: bytes, hea
     """Appends one record to a block that is being written."""
     write_i64_be(out, timestamp)
     size: i64 = len(key)
-    out.append((size >> 8) & 0xFF)
-    out.append(size & 0xFF)
+    out.append(u8(size >> 8))
+    out.append(u8(size & 0xFF))
     if size > 0:
         out.write(key)
     write_i32_be(out, i32(len(value)))

@@ -1,13 +1,14 @@
 """The node's data directory: brings the brokers back from it, and runs the log while the node runs.
 
-Owns the lock, the log, its writer's thread and the snapshots. Reports come from the writer's thread into the
-loop; everything else here runs in the loop. Knows the brokers only as what operations are for.
+Owns the lock, the log, its writer's thread and the snapshots. Reports come from the writer, most often in its
+thread, into the loop; everything else here runs in the loop. Knows the brokers only as what operations are for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from typing import Final
 
@@ -47,6 +48,7 @@ class Keeper(Hooks):
         self.files = Files(folder)
         self.journal = Log(self.files, self, log_file_bytes)
         self._loop = loop
+        self._loop_thread = threading.get_ident()
         self._node: Node | None = None
         self._writer: ThreadedWriter | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -127,10 +129,14 @@ class Keeper(Hooks):
             await asyncio.sleep(0)
         self.files.unlock()
 
-    # From the writer's thread.
+    # From the writer, in its thread or in the loop's.
 
     def _report(self, report: Report) -> None:
-        self._loop.call_soon_threadsafe(self.journal.settle, report)
+        if threading.get_ident() == self._loop_thread:
+            # Written at once, inside of a turn: told when the turn is over.
+            self._loop.call_soon(self.journal.settle, report)
+        else:
+            self._loop.call_soon_threadsafe(self.journal.settle, report)
 
     # From the log, in the loop.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from mypy_extensions import mypyc_attr
+
 from nexo.brokers.journal import FLUSH, FSYNC
 from nexo.limits import FLUSH_MS_MAX
 from nexo.storage.batch import Batch, Report, Sink
@@ -21,10 +23,12 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 """Errors that say: not now. They leave nothing half done that cannot be cut."""
 
 
+@mypyc_attr(native_class=False)
 class SyncFailed(OSError):
     """A sync among the steps of something else: never a reason to try again."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Writer:
     """Writes batches in the order in which they come. `report` is called with each Report.
 

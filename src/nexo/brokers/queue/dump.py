@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64
+from mypy_extensions import i32, i64, u8
 
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.queue import records
@@ -108,7 +108,7 @@ class DumpJob:
                 flags: i64 = WAS_LENT if message.state == LEASED else 0
                 if message.extras is not None and message.extras.delivered:
                     flags |= WAS_DELIVERED
-                out.append(flags)
+                out.append(u8(flags))
                 write_text(out, message.reason)
                 self._item(out, message)
             self._out.end()

@@ -37,7 +37,7 @@ from typing import Final, final
 
 from crc32c import crc32c
 from librt.strings import BytesWriter, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from mypy_extensions import i16, i32, i64, u8
 
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.queue.definition import Definition
@@ -107,10 +107,10 @@ class Records:
         write_i64_be(out, first_id)
         write_i64_be(out, first_token)
         write_text(out, name)
-        out.append(len(definition.numbers))
+        out.append(u8(len(definition.numbers)))
         for option, number in definition.numbers.items():
             encoded = option.encode()
-            out.append(len(encoded))
+            out.append(u8(len(encoded)))
             out.write(encoded)
             write_i64_be(out, number)
         journal.end()
@@ -236,7 +236,7 @@ def write_item(journal: Journal, out: BytesWriter, message: QueueMessage) -> Non
     value = message.value
     headers = b"" if extras is None else extras.headers
     checksum: i64 = crc32c(value) if extras is None else crc32c(value, crc32c(headers))
-    out.append(i64(message.priority))
+    out.append(u8(message.priority))
     if extras is None and message.due_at == 0 and message.expires_at == 0:
         out.append(0)
     else:
@@ -256,7 +256,7 @@ def write_item(journal: Journal, out: BytesWriter, message: QueueMessage) -> Non
 def write_reference(out: BytesWriter, message: QueueMessage) -> None:
     """Writes a message whose body is in the log by its address there."""
     extras = message.extras
-    out.append(i64(message.priority))
+    out.append(u8(message.priority))
     _write_options(out, message, ITEM_ELSEWHERE)
     write_i32_be(out, i32(0 if extras is None else extras.headers_bytes or len(extras.headers)))
     write_i32_be(out, message.checksum)
@@ -274,7 +274,7 @@ def _write_options(out: BytesWriter, message: QueueMessage, flags: i64) -> None:
         flags |= ITEM_DEDUP
     if extras is not None and extras.group:
         flags |= ITEM_GROUP
-    out.append(flags)
+    out.append(u8(flags))
     if message.due_at != 0:
         write_i64_be(out, message.due_at)
     if message.expires_at != 0:

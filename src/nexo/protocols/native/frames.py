@@ -18,7 +18,7 @@ from librt.strings import (
     write_i32_be,
     write_i64_be,
 )
-from mypy_extensions import i32, i64
+from mypy_extensions import i32, i64, u8
 
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError
 from nexo.limits import HEADERS_BYTES_MAX, KEY_BYTES_MAX
@@ -82,6 +82,17 @@ def check_headers(headers: bytes) -> None:
             position += length
 
 
+def same(data: bytes, at: i64, text: bytes) -> bool:
+    """Whether `text` stands in the data at a place, told without making a copy of it."""
+    place: i64 = 0
+    size: i64 = len(text)
+    while place < size:
+        if data[at + place] != text[place]:
+            return False
+        place += 1
+    return True
+
+
 @final
 class Payload:
     """A cursor over one frame's payload inside the receive buffer: `data[position:end]`."""
@@ -125,6 +136,17 @@ class Payload:
         length = self.u32(what)
         start = self.need(length, what)
         return self.data[start : start + length]
+
+    def skip_string(self, text: bytes) -> bool:
+        """Step over a string, if it is this one."""
+        start = self.position
+        size: i64 = len(text)
+        if self.end - start < 4 + size or i64(read_i32_be(self.data, start)) != size:
+            return False
+        if not same(self.data, start + 4, text):
+            return False
+        self.position = start + 4 + size
+        return True
 
     def short(self, what: str) -> bytes:
         """A `key` element: u16 length and bytes."""
@@ -176,7 +198,7 @@ class Payload:
 def write_head(out: BytesWriter, status: i64, correlation: i32, size: i64) -> None:
     """The header of a response whose payload has `size` bytes."""
     out.write(RESPONSE_HEAD)
-    out.append(status)
+    out.append(u8(status))
     write_i32_be(out, correlation)
     write_i32_be(out, i32(size))
 
@@ -245,7 +267,7 @@ def low32(number: i64) -> i32:
 
 def write_event_head(out: BytesWriter, code: i64, correlation: i32, size: i64) -> None:
     out.write(EVENT_HEAD)
-    out.append(code)
+    out.append(u8(code))
     write_i32_be(out, correlation)
     write_i32_be(out, i32(size))
 

@@ -5,9 +5,9 @@ What an operator does with a queue (QUEUE_ADMIN) is in queueadmin.py.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
-from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64, u8
 
 from nexo import limits
@@ -20,8 +20,11 @@ from nexo.errors import FencedError, InvalidArgumentError, LimitExceededError, S
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.channel import Channel, too_many_waits
-from nexo.protocols.native.frames import Payload, write_head, write_short, write_string
+from nexo.protocols.native.frames import Payload, check_value, same, write_head, write_short, write_string
 from nexo.protocols.native.queueadmin import administer
+
+LEASE_BYTES: Final = 24
+"""A message's id and a delivery token, as SETTLE has them."""
 
 
 @final
@@ -57,7 +60,7 @@ def deliveries_frame(queue: Queue, correlation: i32, deliveries: list[Delivery],
         write_i64_be(payload, delivery.token)
         if extended:
             write_i32_be(payload, i32(delivery.attempt))
-            payload.append(i64(message.priority))
+            payload.append(u8(message.priority))
             write_i64_be(payload, message.enqueued_at)
             write_short(payload, message.group)
             write_string(payload, message.headers)
@@ -76,6 +79,9 @@ class QueueCommands:
         self.channel = channel
         self.queues = channel.node.queues
         self.consumer = Consumer()
+        # The queue of the last command: most often it is that of the next one, too.
+        self.latest: Queue | None = None
+        self.latest_name = b""
 
     def close(self) -> None:
         """The connection has ended: what was lent to it comes back at once."""
@@ -117,7 +123,13 @@ class QueueCommands:
 
     def queue(self, payload: Payload) -> Queue:
         """The queue whose name comes next in the payload."""
-        return self.queues.find(payload.string("the queue's name"))
+        latest = self.latest
+        if latest is not None and not latest.closed and payload.skip_string(self.latest_name):
+            return latest
+        queue = self.queues.find(payload.string("the queue's name"))
+        self.latest = queue
+        self.latest_name = queue.name
+        return queue
 
     # Definitions.
 
@@ -146,6 +158,30 @@ class QueueCommands:
         self.channel.ok_at(max(level(queue), FLUSH))
 
     # Pushing.
+
+    def push_plain(self, now: i64) -> bool:
+        """The hot path: one message without options to the queue of the last command. False: it is not that."""
+        channel = self.channel
+        buffer = channel.frames.buffer
+        start = channel.frames.start
+        end = channel.frames.end
+        queue = self.latest
+        if queue is None or queue.closed:
+            return False
+        # string name, u32 count, u8 flags, u32 length, value
+        at: i64 = start + 4 + len(self.latest_name)
+        if end - at <= 9 or i64(read_i32_be(buffer, start)) != at - start - 4:
+            return False
+        if read_i32_be(buffer, at) != 1 or buffer[at + 4] != 0:
+            return False
+        if i64(read_i32_be(buffer, at + 5)) != end - at - 9 or not same(buffer, start + 4, self.latest_name):
+            return False
+        channel.node.check_room()
+        value = buffer[at + 9 : end]
+        check_value(value)
+        queue.push(value, 0, now)
+        channel.ok_at(level(queue))
+        return True
 
     def push(self, payload: Payload, now: i64) -> None:
         queue = self.queue(payload)
@@ -273,10 +309,14 @@ class QueueCommands:
             )
         ids: list[i64] = []
         tokens: list[i64] = []
-        for _ in range(count):
-            ids.append(self.lease(queue, payload))
-            tokens.append(payload.signed64("the delivery token"))
+        at = payload.need(count * LEASE_BYTES, "the id")
         payload.finish()
+        data = payload.data
+        number = queue.number
+        for _ in range(count):
+            ids.append(read_i64_be(data, at + 8) if read_i64_be(data, at) == number else i64(-1))
+            tokens.append(read_i64_be(data, at + 16))
+            at += LEASE_BYTES
         outcomes: list[i64] = []
         if action == op.SETTLE_ACK:
             outcomes = queue.ack_many(ids, tokens, now)

@@ -102,6 +102,8 @@ class NativeSession(Channel):
                 self.set(now)
             elif code == op.PUB:
                 self.publish(now)
+            elif code == op.QUEUE_PUSH and self.queue_commands.push_plain(now):
+                pass
             else:
                 incoming = self.frames
                 payload = Payload(incoming.buffer, incoming.start, incoming.end)

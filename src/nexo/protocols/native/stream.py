@@ -136,6 +136,9 @@ class StreamCommands:
         self.fetching: dict[FetchWait, None] = {}
         self.reading: dict[ReadWait, Waiting] = {}
         self.joined = False
+        # The stream of the last command: most often it is that of the next one, too.
+        self.latest: Stream | None = None
+        self.latest_name = b""
 
     def close(self) -> None:
         """The connection has ended: it leaves its groups."""
@@ -210,7 +213,13 @@ class StreamCommands:
 
     def stream(self, payload: Payload) -> Stream:
         """The stream whose name comes next in the payload."""
-        return self.streams.find(payload.string("the stream's name"))
+        latest = self.latest
+        if latest is not None and not latest.deleted and payload.skip_string(self.latest_name):
+            return latest
+        stream = self.streams.find(payload.string("the stream's name"))
+        self.latest = stream
+        self.latest_name = stream.name
+        return stream
 
     def stream_and_group(self, payload: Payload) -> tuple[Stream, Group]:
         """The stream and the group whose names come next."""
@@ -243,22 +252,35 @@ class StreamCommands:
     def publish(self, payload: Payload, now: i64) -> None:
         stream = self.stream(payload)
         count = checked_count(payload, limits.APPEND_RECORDS_MAX, "append_records_max")
+        if count == 1:
+            self.publish_one(stream, payload, now)
+            return
         records: list[tuple[bytes, bytes, bytes]] = []
         for _ in range(count):
             key = payload.short("the key")
             records.append((key, payload.value_with_length(), b""))
         payload.finish()
         self.channel.node.check_room()
-        if count == 1:
-            key, value, _ = records[0]
-            seq = stream.append(key, value, b"", now)
-        else:
-            seq, _, _ = stream.append_many(records, now)
+        seq, _, _ = stream.append_many(records, now)
         out = BytesWriter()
         write_i32_be(out, i32(count))
         for place in range(count):
             write_i64_be(out, seq + place)
         self.channel.data_at(stream.definition.durability, out.getvalue())
+
+    def publish_one(self, stream: Stream, payload: Payload, now: i64) -> None:
+        """The hot path: nothing is made for one record but its key and its value."""
+        key = payload.short("the key")
+        value = payload.value_with_length()
+        payload.finish()
+        channel = self.channel
+        channel.node.check_room()
+        seq = stream.append(key, value, b"", now)
+        if channel.frames.kind == op.REQUEST:
+            out = channel.out_at(stream.definition.durability)
+            write_head(out, op.DATA, channel.frames.correlation, 12)
+            write_i32_be(out, 1)
+            write_i64_be(out, seq)
 
     def append(self, payload: Payload, now: i64) -> None:
         stream = self.stream(payload)
