@@ -7,17 +7,14 @@ from turn to turn.
 from __future__ import annotations
 
 import json
-import os
-import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import kept
 import servers
+from plan import Plan, bench, child, split, tell
 from results import OURS, Row
 
 HERE = Path(__file__).parent
@@ -27,77 +24,6 @@ MESSAGE_BYTES = 32
 MEMORY_KEYS = 1_000_000
 FLAT = 0.8
 """A scan of the subscriptions would leave a thousandth; what stays above this is the cache and the noise."""
-CHILD_SECONDS_MAX = 300
-GENERATOR = 1
-SERVER = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many turns, and how long each is."""
-
-    turns: int
-    seconds: float
-    say: Callable[[str], None]
-
-    def order(self, names: Sequence[str], turn: int) -> list[str]:
-        """Whose turn it is: rotated, so that nobody always comes first."""
-        at = turn % len(names)
-        return [*names[at:], *names[:at]]
-
-
-def split(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The servers that are installed, and those that are not."""
-    return [n for n in names if servers.installed(n)], [n for n in names if not servers.installed(n)]
-
-
-def child(command: Sequence[str], *, pinned: bool) -> str:
-    """Run a generator to its end; its output, or RuntimeError with what it complained about."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-    )
-    try:
-        if pinned:
-            servers.pin(process.pid, GENERATOR)
-        out, complaint = process.communicate(timeout=CHILD_SECONDS_MAX)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command[3:])}: {complaint.strip() or out.strip()}")
-    return out
-
-
-def bench(load: str, server: servers.Running, *options: object, pinned: bool) -> dict[str, Any]:
-    """One run of `nexo bench` against a server."""
-    command = [*servers.NEXO, "bench", load, "--json", "--protocol", server.name, "--port", str(server.port)]
-    found: dict[str, Any] = json.loads(child([*command, *map(str, options)], pinned=pinned))
-    return found
-
-
-def shorten(value: float) -> str:
-    """A number for the progress line."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.2f}{letter}"
-    return f"{value:.1f}"
-
-
-def tell(plan: Plan, row: Row) -> Row:
-    """Print a finished row."""
-    shown = "  ".join(f"{name} {shorten(statistics.median(v))}" for name, v in row.values.items() if v)
-    ratios = row.ratios()
-    if ratios:
-        shown += f"  ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
-    met = row.met()
-    verdict = "" if met is None else "  met" if met else "  NOT MET"
-    plan.say(f"{row.title}: {shown}{verdict}")
-    return row
 
 
 def store(plan: Plan) -> Iterator[Row]:
@@ -325,4 +251,8 @@ CASES: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "inprocess": inprocess,
     "memory": memory,
     "sdk": sdk,
+    "queue": kept.queue,
+    "stream": kept.stream,
+    "backlog": kept.backlog,
+    "kept-inprocess": kept.kept_inprocess,
 }

@@ -16,8 +16,28 @@ from results import Row, Run
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {"nexo": "#2563eb", "redis": "#dc2626", "nats": "#16a34a", "memcached": "#9ca3af"}
+COLOURS = {
+    "nexo": "#2563eb",
+    "redis": "#dc2626",
+    "nats": "#16a34a",
+    "memcached": "#9ca3af",
+    "redis-aof-everysec": "#dc2626",
+    "redis-aof-always": "#991b1b",
+    "jetstream": "#16a34a",
+    "rabbitmq": "#f97316",
+    "beanstalkd": "#a16207",
+    "beanstalkd-fsync": "#78350f",
+}
 NAMES = {"nexo": "Nexo", "redis": "redis-server", "nats": "nats-server", "memcached": "memcached"}
+KEEPERS = {
+    "nexo": "Nexo",
+    "redis-aof-everysec": "redis (AOF everysec)",
+    "redis-aof-always": "redis (AOF always)",
+    "jetstream": "JetStream",
+    "rabbitmq": "RabbitMQ",
+    "beanstalkd": "beanstalkd",
+    "beanstalkd-fsync": "beanstalkd (-f 0)",
+}
 LIBRARIES = {"nexo": "nexo", "redis": "redis-py", "nats": "nats-py (request/reply)"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -120,6 +140,40 @@ def sdk(rows: list[Row]) -> Any:
     return figure
 
 
+def kept(rows: list[Row]) -> Any:
+    """Confirmed writes and reading of a queue or a stream; a comparison with two targets is drawn once."""
+    figure, axis = plt.subplots(figsize=(10, 4))
+    shown = {row.title.partition(", against")[0]: row for row in rows}
+    _bars(
+        axis,
+        list(shown.values()),
+        [title.replace(", ", "\n") for title in shown],
+        KEEPERS,
+        unit=1e3,
+        shape="{:,.0f}",
+    )
+    axis.set_ylabel("thousand messages a second (logarithmic)")
+    axis.set_yscale("log")
+    axis.set_title("100-byte messages, 2,000 unconfirmed at a time")
+    _legend(figure, axis)
+    figure.tight_layout()
+    return figure
+
+
+def backlog(rows: list[Row]) -> Any:
+    """The rate of each tenth of five million pushes."""
+    figure, axis = plt.subplots(figsize=(8, 4))
+    tenths = [rate / 1e3 for rate in rows[0].extra["tenths"]]
+    axis.plot(range(1, len(tenths) + 1), tenths, marker="o", color=COLOURS["nexo"])
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("tenth of five million messages")
+    axis.set_ylabel("thousand pushes a second")
+    axis.set_title("Queue: pushing to a backlog that nobody drains")
+    axis.grid(axis="y", color="#e5e7eb")
+    figure.tight_layout()
+    return figure
+
+
 def _legend(figure: Any, axis: Any) -> None:
     """Below everything, where it hides no bar."""
     handles, labels = axis.get_legend_handles_labels()
@@ -164,4 +218,7 @@ PICTURES: tuple[tuple[str, str, Callable[[list[Row]], Any]], ...] = (
     ("bench-fanout.svg", "fanout", fanout),
     ("bench-routes.svg", "routes", routes),
     ("bench-sdk.svg", "sdk", sdk),
+    ("bench-queue.svg", "queue", kept),
+    ("bench-stream.svg", "stream", kept),
+    ("bench-backlog.svg", "backlog", backlog),
 )

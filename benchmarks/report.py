@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 from results import OURS, Row, Run
 
-NAMES = {"nexo": "Nexo", "redis": "redis-server", "nats": "nats-server", "memcached": "memcached"}
+NAMES = {
+    "nexo": "Nexo",
+    "redis": "redis-server",
+    "nats": "nats-server",
+    "memcached": "memcached",
+    "redis-aof-everysec": "redis (AOF everysec)",
+    "redis-aof-always": "redis (AOF always)",
+    "jetstream": "JetStream",
+    "rabbitmq": "RabbitMQ",
+    "beanstalkd": "beanstalkd",
+    "beanstalkd-fsync": "beanstalkd (-f 0)",
+}
 LIBRARIES = {"nexo": "nexo (async)", "redis": "redis-py (asyncio)", "nats": "nats-py (request/reply)"}
 
 
@@ -103,6 +114,68 @@ SECTIONS = (
         ("nexo", "redis", "nats"),
         "bench-sdk.svg",
         "redis-py",
+    ),
+    Section(
+        "queue",
+        "Queue: messages a second",
+        "100-byte messages, each pushed by a request of its own and confirmed by the server; 2,000 pushes are under way,"
+        " over all connections. *flush*: a confirmation says that the operating system has the message; *fsync*: that it"
+        " is on disk. Redis pushes with LPUSH, JetStream publishes to a work-queue stream in files (by default synced"
+        " every two minutes), RabbitMQ confirms persistent messages in a durable queue, beanstalkd puts with a log."
+        " Receiving drains 50,000 messages in batches of 100 and acknowledges each: Nexo confirms the acknowledgements,"
+        " beanstalkd its deletions; RabbitMQ and JetStream confirm none, and Redis' RPOP knows none.",
+        (
+            "nexo",
+            "redis-aof-everysec",
+            "redis-aof-always",
+            "jetstream",
+            "rabbitmq",
+            "beanstalkd",
+            "beanstalkd-fsync",
+        ),
+        "bench-queue.svg",
+        "the peer named",
+    ),
+    Section(
+        "queue-delay",
+        "Queue: delay to a consumer that waits",
+        "10,000 pushes a second from one connection, one consumer that waits on another and acknowledges: from when a"
+        " push was due until the consumer has the message. Microseconds; lower is better. A server that does not keep"
+        " up with the rate shows how far it fell behind.",
+        ("nexo", "redis-aof-everysec", "jetstream", "rabbitmq", "beanstalkd"),
+        "",
+        "the fastest peer",
+    ),
+    Section(
+        "stream",
+        "Stream: records a second",
+        "The same with appends: XADD in Redis, a stream in files in JetStream. Reading back takes 200,000 records from"
+        " the beginning, a thousand at a time.",
+        ("nexo", "redis-aof-everysec", "redis-aof-always", "jetstream"),
+        "bench-stream.svg",
+        "the peer named",
+    ),
+    Section(
+        "stream-delay",
+        "Stream: delay to a reader that waits",
+        "As for the queue. Microseconds; lower is better.",
+        ("nexo", "redis-aof-everysec", "jetstream"),
+        "",
+        "the fastest peer",
+    ),
+    Section(
+        "backlog",
+        "Queue: a backlog of five million messages",
+        "Nobody receives while they are pushed at level flush; then the server is stopped and started again, and all of"
+        " them are drained.",
+        ("nexo",),
+        "bench-backlog.svg",
+    ),
+    Section(
+        "kept-inprocess",
+        "In one process: pushes and appends without a socket",
+        "Brokers, log and its thread at level flush, called from interpreted Python in turns of 500.",
+        ("nexo",),
     ),
 )
 
@@ -212,8 +285,9 @@ def _machine(run: Run) -> str:
     lines += [
         "",
         (
-            "redis-server runs with `--save '' --appendonly no`, nats-server and memcached with their defaults (memcached"
-            " with 1 GiB). The generator is a single thread; a server faster than it would look slower than it is, never"
+            "Where nothing is said of durability, redis-server runs with `--save '' --appendonly no`, nats-server and"
+            " memcached with their defaults (memcached with 1 GiB). All servers keep their data in the same file system."
+            " The generator is a single thread; a server faster than it would look slower than it is, never"
             " faster. Virtual machines vary: compare ratios of one run, not figures of two. memcached"
             " 1.6 answers pipelined `get`s with a write each, which its figures there show."
         ),

@@ -19,7 +19,8 @@ OURS = "nexo"
 class Row:
     """One comparison. `values` maps a server to what each turn measured; `against` are the peers a target names.
 
-    `ratio_min` or `ratio_max` bounds ours divided by the better of `against`; `value_min` bounds ours itself.
+    `ratio_min` or `ratio_max` bounds ours divided by the better of `against`; `value_min` and
+    `value_max` bound ours itself.
     """
 
     case: str
@@ -30,6 +31,7 @@ class Row:
     ratio_min: float | None = None
     ratio_max: float | None = None
     value_min: float | None = None
+    value_max: float | None = None
     better: str = "higher"
     missing: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +58,9 @@ class Row:
         if self.ratio_max is not None:
             parts.append(f"≤ {self.ratio_max:g} ×")
         if self.value_min is not None:
-            parts.append(f"≥ {self.value_min / 1e6:g} M {self.unit}")
+            parts.append(f"≥ {amount(self.value_min)} {self.unit}")
+        if self.value_max is not None:
+            parts.append(f"≤ {amount(self.value_max)} {self.unit}")
         return ", ".join(parts)
 
     def met(self) -> bool | None:
@@ -74,7 +78,15 @@ class Row:
         if self.value_min is not None:
             ours = self.median(OURS)
             answers.append(ours is not None and ours >= self.value_min)
+        if self.value_max is not None:
+            ours = self.median(OURS)
+            answers.append(ours is not None and ours <= self.value_max)
         return all(answers)
+
+
+def amount(value: float) -> str:
+    """A bound as it was set: millions where it has some."""
+    return f"{value / 1e6:,.4g} M" if value >= 1e6 else f"{value:,.4g}"
 
 
 @dataclass

@@ -22,6 +22,7 @@ import pictures
 import report
 import results
 import servers
+from plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
@@ -52,7 +53,7 @@ def main() -> int:
         write(results.load(RESULTS))
         return 0
     allow_files()
-    plan = cases.Plan(
+    plan = Plan(
         arguments.turns or (3 if arguments.quick else 7),
         arguments.seconds or (0.5 if arguments.quick else 1.0),
         say,

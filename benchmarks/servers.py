@@ -1,24 +1,27 @@
-"""Starts and stops the servers of a comparison, each on a free port of the loopback.
+"""Starts and stops the servers of a comparison, each on a free port of the loopback and in a folder of its own.
 
-Knows their command lines and versions, and no load.
+Knows their command lines and versions, and no load. All folders are in one file system, and go with the server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS_MAX = 20.0
-STOP_SECONDS_MAX = 15.0
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
 NEXO = [sys.executable, "-c", "import sys; from nexo.cli import main; sys.exit(main())"]
 """The `nexo` command of this very Python, whether or not its directory is in PATH."""
 LANES = (0, 1) if (os.cpu_count() or 1) >= 2 else None
@@ -27,61 +30,135 @@ LANES = (0, 1) if (os.cpu_count() or 1) >= 2 else None
 
 @dataclass(frozen=True)
 class Peer:
-    """A kind of server: how it is found, started and asked for its version."""
+    """A kind of server: how it is found, started and asked for its version.
+
+    `arguments` and `environment` get a port, and an empty folder for what it keeps.
+    """
 
     name: str
     program: str
-    arguments: Callable[[int], list[str]]
+    protocol: str
+    arguments: Callable[[int, Path], list[str]]
     version: list[str]
+    environment: Callable[[int, Path], dict[str, str]] = lambda port, folder: {}
+    helper: Callable[[int, Path], list[str]] | None = None
+    """Another process that has to run first; it is stopped with the server."""
 
+
+def nexo(port: int, folder: Path) -> list[str]:
+    return [
+        *NEXO,
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--http-port",
+        "0",
+        "--data-dir",
+        str(folder),
+    ]
+
+
+def redis(*options: str) -> Callable[[int, Path], list[str]]:
+    def arguments(port: int, folder: Path) -> list[str]:
+        at = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+        return ["redis-server", *at, *options]
+
+    return arguments
+
+
+def nats(*options: str) -> Callable[[int, Path], list[str]]:
+    def arguments(port: int, folder: Path) -> list[str]:
+        where = [option.replace("FOLDER", str(folder)) for option in options]
+        return ["nats-server", "-a", "127.0.0.1", "-p", str(port), *where]
+
+    return arguments
+
+
+def beanstalkd(sync_ms: int) -> Callable[[int, Path], list[str]]:
+    def arguments(port: int, folder: Path) -> list[str]:
+        return ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(folder), "-f", str(sync_ms)]
+
+    return arguments
+
+
+def memcached(port: int, folder: Path) -> list[str]:
+    return ["memcached", "-l", "127.0.0.1", "-p", str(port), "-u", "nobody", "-m", "1024", "-c", "4096"]
+
+
+def rabbitmq_program() -> str:
+    """The start script itself: Debian's wrapper in PATH changes the user, and with it the folders."""
+    for place in ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/*/sbin", "/opt/rabbitmq/sbin"):
+        for folder in sorted(Path("/").glob(place.lstrip("/")), reverse=True):
+            program = folder / "rabbitmq-server"
+            if program.exists() and program.resolve().name == "rabbitmq-server":
+                return str(program)
+    return shutil.which("rabbitmq-server") or "rabbitmq-server"
+
+
+def rabbitmq_environment(port: int, folder: Path) -> dict[str, str]:
+    """Everything that RabbitMQ and Erlang would else keep in the system's folders or share with others."""
+    return {
+        "HOME": str(folder),
+        "ERL_EPMD_PORT": str(port + 1),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"nexo-bench-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(port + 2),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+    }
+
+
+def epmd(port: int, folder: Path) -> list[str]:
+    """Erlang's port mapper, which the node would start as a daemon that nobody stops."""
+    found = shutil.which("epmd") or next(
+        iter(sorted(map(str, Path("/usr/lib/erlang").glob("erts-*/bin/epmd")))), ""
+    )
+    return [found or "epmd", "-address", "127.0.0.1", "-port", str(port + 1)]
+
+
+REDIS_VERSION = ["redis-server", "--version"]
+NATS_VERSION = ["nats-server", "--version"]
 
 PEERS = {
-    "nexo": Peer(
-        "nexo",
-        sys.executable,
-        lambda port: [*NEXO, "serve", "--host", "127.0.0.1", "--port", str(port), "--http-port", "0"],
-        [*NEXO, "--version"],
-    ),
-    "redis": Peer(
-        "redis",
-        "redis-server",
-        lambda port: [
+    peer.name: peer
+    for peer in (
+        Peer("nexo", sys.executable, "nexo", nexo, [*NEXO, "--version"]),
+        Peer("redis", "redis-server", "redis", redis("--appendonly", "no"), REDIS_VERSION),
+        Peer("nats", "nats-server", "nats", nats(), NATS_VERSION),
+        Peer("memcached", "memcached", "memcached", memcached, ["memcached", "-V"]),
+        Peer(
+            "redis-aof-everysec",
             "redis-server",
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ],
-        ["redis-server", "--version"],
-    ),
-    "nats": Peer(
-        "nats",
-        "nats-server",
-        lambda port: ["nats-server", "-a", "127.0.0.1", "-p", str(port)],
-        ["nats-server", "--version"],
-    ),
-    "memcached": Peer(
-        "memcached",
-        "memcached",
-        lambda port: [
-            "memcached",
-            "-l",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "-u",
-            "nobody",
-            "-m",
-            "1024",
-            "-c",
-            "4096",
-        ],
-        ["memcached", "-V"],
-    ),
+            "redis",
+            redis("--appendonly", "yes", "--appendfsync", "everysec"),
+            REDIS_VERSION,
+        ),
+        Peer(
+            "redis-aof-always",
+            "redis-server",
+            "redis",
+            redis("--appendonly", "yes", "--appendfsync", "always"),
+            REDIS_VERSION,
+        ),
+        Peer("jetstream", "nats-server", "nats", nats("-js", "-sd", "FOLDER"), NATS_VERSION),
+        Peer("beanstalkd", "beanstalkd", "beanstalkd", beanstalkd(50), ["beanstalkd", "-v"]),
+        Peer("beanstalkd-fsync", "beanstalkd", "beanstalkd", beanstalkd(0), ["beanstalkd", "-v"]),
+        Peer(
+            "rabbitmq",
+            "rabbitmq-server",
+            "rabbitmq",
+            lambda port, folder: [rabbitmq_program()],
+            ["dpkg-query", "-W", "-f", "v${Version}", "rabbitmq-server"],
+            rabbitmq_environment,
+            epmd,
+        ),
+    )
 }
 
 
@@ -94,9 +171,12 @@ def version(name: str) -> str:
     """What the server calls itself; "not installed" where it is not."""
     if not installed(name):
         return "not installed"
-    done = subprocess.run(PEERS[name].version, capture_output=True, text=True, check=False)
-    line = (done.stdout or done.stderr).strip().splitlines()[0]
-    found = re.search(r"v?=?v?(\d+\.\d+\.\d+\S*)", line)
+    try:
+        done = subprocess.run(PEERS[name].version, capture_output=True, text=True, check=False)
+    except OSError:
+        return "installed, version unknown"
+    line = ((done.stdout or done.stderr).strip().splitlines() or ["version unknown"])[0]
+    found = re.search(r"v?=?v?(\d+\.\d+\S*)", line)
     return line if name == "nexo" or found is None else f"{PEERS[name].program} {found.group(1)}"
 
 
@@ -107,10 +187,29 @@ class Running:
     name: str
     port: int
     process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def protocol(self) -> str:
+        """What it speaks."""
+        return PEERS[self.name].protocol
+
+    @property
+    def pid(self) -> int:
+        """The process that does the work, which a start script may have started."""
+        if self.protocol != "rabbitmq":
+            return self.process.pid
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                text = stat.read_text()
+                head, _, rest = text.rpartition(")")
+                if head.partition("(")[2] == "beam.smp" and int(rest.split()[1]) == self.process.pid:
+                    return int(stat.parent.name)
+        return self.process.pid
 
     def resident_bytes(self) -> int:
         """What it holds in memory now."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise RuntimeError("no VmRSS in /proc")
@@ -124,36 +223,66 @@ def pin(pid: int, lane: int | None) -> None:
 
 
 @contextmanager
-def running(name: str, *, pinned: bool) -> Iterator[Running]:
-    """A server for the length of a block; its threads share one core when `pinned`."""
-    port = _free_port()
-    # Pinned before it starts, so that the threads it makes later are too.
-    before = os.sched_getaffinity(0)
-    if pinned:
-        os.sched_setaffinity(0, {LANES[0]} if LANES else before)
-    try:
-        process = subprocess.Popen(
-            PEERS[name].arguments(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
-        )
-    finally:
-        os.sched_setaffinity(0, before)
-    try:
+def running(name: str, *, pinned: bool, folder: Path | None = None) -> Iterator[Running]:
+    """A server for the length of a block; its threads share one core when `pinned`.
+
+    It keeps its data in a folder of its own that goes with it, or in `folder`, which stays.
+    """
+    with contextlib.ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nexo-bench-")))
+        peer = PEERS[name]
+        port = _free_port(3)
+        environment = {**os.environ, **peer.environment(port, place)}
+        # Pinned before it starts, so that the threads it makes later are too.
+        before = os.sched_getaffinity(0)
+        if pinned:
+            os.sched_setaffinity(0, {LANES[0]} if LANES else before)
+        try:
+            if peer.helper is not None:
+                stack.enter_context(_process(peer.helper(port, place), environment))
+            process = stack.enter_context(_process(peer.arguments(port, place), environment))
+        finally:
+            os.sched_setaffinity(0, before)
         _await_port(name, process, port)
-        yield Running(name, port, process)
+        yield Running(name, port, process, place)
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a session of its own; it is asked to end, and waited for."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        yield process
     finally:
         process.terminate()
         try:
             process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
-            process.kill()
+            # Children too, which a start script may have.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _free_port(count: int = 1) -> int:
+    """The first of `count` ports in a row that are free now."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = 0
+            try:
+                for place in range(count):
+                    sock = stack.enter_context(socket.socket())
+                    sock.bind(("127.0.0.1", first + place if first else 0))
+                    first = first or sock.getsockname()[1]
+            except OSError:
+                continue
+            return first
 
 
 def _await_port(name: str, process: subprocess.Popen[bytes], port: int) -> None:

@@ -101,7 +101,7 @@ class KeptLoad:
                     exchange(connection, self.wire, self.wire.reading(self.stream, place))
                 else:
                     exchange(connection, self.wire, self.wire.writing(self.stream, place))
-        except BaseException:
+        except (BenchError, OSError):
             close_all(found)
             raise
         return found
@@ -255,6 +255,7 @@ def _write(load: KeptLoad, connections: list[Connection], result: KeptResult) ->
             if not measuring and now >= start:
                 measuring = True
                 start = now
+                stop = now + int(load.seconds * 1e9)
                 start_count = confirmed
                 start_cpu = cpu_seconds(load.pid)
             elif now >= stop and sending:
@@ -369,13 +370,11 @@ def _delay(load: KeptLoad, writer: Connection, taker: Connection, rate: float, r
     sent: i64 = 0
     confirmed: i64 = 0
     news: i64 = begin
-    measured_from: i64 = 0
     while now < stop or confirmed < sent or reader.done < sent:
         now = monotonic_ns()
         if reader.latency is warm and now >= start:
             reader.latency = result.latency
             start_cpu = cpu_seconds(load.pid)
-            measured_from = reader.done
         if due <= now < stop:
             parts: list[bytes] = []
             while due <= now:
@@ -406,7 +405,7 @@ def _delay(load: KeptLoad, writer: Connection, taker: Connection, rate: float, r
                     push_more(poll, taker, answer)
         if now - news > int(STALL_SECONDS_MAX * 1e9):
             raise BenchError(f"{sent} sent, {confirmed} confirmed, {reader.done} received")
-    result.messages = reader.done - measured_from
+    result.messages = result.latency.count
     result.seconds = int(now - start) / 1e9
     result.cpu_seconds = cpu_seconds(load.pid) - start_cpu
     _finish(taker)
