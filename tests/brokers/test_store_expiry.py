@@ -117,9 +117,9 @@ def test_many_keys_due_in_one_second_make_no_long_turn() -> None:
     turns: list[float] = []
     gc.collect()
     while True:
-        started = time.perf_counter()
+        started = time.thread_time()  # what the turn takes, not what others take from it
         wake = store.expire(now, 2_000)
-        turns.append(time.perf_counter() - started)
+        turns.append(time.thread_time() - started)
         if wake == 0 or wake > now:
             break
     assert len(turns) >= count // 2_000
@@ -127,8 +127,7 @@ def test_many_keys_due_in_one_second_make_no_long_turn() -> None:
     assert store.memory_bytes == 0
     assert store.expired == count
     turns.sort()
-    # The machine may take the processor away now and then: all but a few must hold the bound.
-    assert turns[-3] < bound
+    assert turns[-3] < bound  # the first ones meet memory that nobody has touched yet
 
 
 def test_a_backlog_is_worked_off_before_a_scan() -> None:

@@ -33,8 +33,6 @@ NOT_HOT = {
     "nexo.storage.repair": "runs for an operator",
     "nexo.storage.snapshot": "works on large pieces",
     "nexo.storage.verify": "runs for an operator",
-    "nexo.storage.thread": "waits for the writer",
-    "nexo.storage.writer": "waits for the disk; its classes are derived from in tests",
 }
 
 
