@@ -186,7 +186,7 @@ def test_a_confirmation_of_jetstream() -> None:
 def test_readers_refuse_what_was_not_written() -> None:
     for reader, data in (
         (PullReader(b"s", SIZE, 10, 1, 0, True), b"MSG s 1 $JS.ACK.x 3\r\nabc\r\n"),
-        (TubeReader(SIZE, 1), b"TIMED_OUT\r\n"),
+        (TubeReader(SIZE, 1, True), b"TIMED_OUT\r\n"),
         (RangeReader(b"s", SIZE, False), b"-ERR no\r\n"),
     ):
         with pytest.raises(BenchError):

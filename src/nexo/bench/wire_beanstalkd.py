@@ -11,19 +11,26 @@ from nexo.bench.wires import BATCH_MESSAGES, BATCHES_UNDER_WAY, LineReplies, Rea
 
 RESERVED: Final = b"RESERVED "
 DELETED: Final = b"DELETED\r\n"
+TIMED_OUT: Final = b"TIMED_OUT\r\n"
 
 
 @final
 class TubeReader(Reader):
-    """Many `reserve` under way; each job that comes is deleted, and its deletion is confirmed."""
+    """Many reservations under way; each job that comes is deleted, and its deletion is confirmed.
 
-    def __init__(self, size: i64, requests: i64) -> None:
+    A `reserve` that waits holds up the commands behind it, deletions too: so only one is sent where the reader
+    waits, and else none that would.
+    """
+
+    def __init__(self, size: i64, requests: i64, waiting: bool) -> None:
         super().__init__()
         self.size: i64 = size
         self.requests: i64 = requests
+        self.waiting = waiting
+        self.ask = b"reserve\r\n" if waiting else b"reserve-with-timeout 0\r\n"
 
     def first(self) -> bytes:
-        return b"reserve\r\n" * int(self.requests)
+        return self.ask * int(self.requests)
 
     def feed(self, data: bytes) -> bytes:
         if self.rest:
@@ -39,6 +46,9 @@ class TubeReader(Reader):
                 self.done += 1
                 at = line_end + 2
                 continue
+            if not self.waiting and data.startswith(TIMED_OUT, at):
+                at = line_end + 2
+                continue
             if not data.startswith(RESERVED, at):
                 raise BenchError(f"unexpected reply {data[at : at + 200]!r}")
             stop = line_end + 2 + self.size + 2
@@ -48,7 +58,7 @@ class TubeReader(Reader):
             if int(size) != self.size:
                 raise BenchError(f"a job of {size!r} bytes")
             self.stamp(data, line_end + 2)
-            out.append(b"delete %s\r\nreserve\r\n" % id)
+            out.append(b"delete %s\r\n%s" % (id, self.ask))
             at = stop
         self.rest = data[at:]
         return b"".join(out)
@@ -77,4 +87,4 @@ class BeanstalkdWire(Wire):
         return LineReplies(b"I", b"INSERTED ")
 
     def reader(self, stream: bool, waiting: bool, place: i64) -> Reader:
-        return TubeReader(self.size, 1 if waiting else BATCH_MESSAGES * BATCHES_UNDER_WAY)
+        return TubeReader(self.size, 1 if waiting else BATCH_MESSAGES * BATCHES_UNDER_WAY, waiting)

@@ -189,6 +189,10 @@ class Files:
         else:
             os.fsync(handle)
 
+    def duplicate(self, handle: int) -> int:
+        """A second handle of the same file, good for `sync` while the first may be closed; `close` it after."""
+        return os.dup(handle)
+
     def close(self, handle: int) -> None:
         """No more appending."""
         os.close(handle)

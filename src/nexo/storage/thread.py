@@ -11,8 +11,8 @@ from nexo.brokers.journal import FSYNC
 from nexo.storage.batch import Batch, Sink
 from nexo.storage.writer import Writer
 
-AT_ONCE_BYTES_MAX: Final = 32 * 1024
-"""A batch up to this size is handed to the operating system faster than a thread is woken."""
+AT_ONCE_BYTES_MAX: Final = 512 * 1024
+"""A batch up to this size is handed to the operating system in less time than two threads take to pass it on."""
 WAKE: Final = True
 STOP: Final = False
 
@@ -21,9 +21,10 @@ class ThreadedWriter(Sink):
     """Drives a writer from one thread: while a round runs, the batches of the next one gather.
 
     The thread rests in a queue's `get` and wakes at most once for a batch. A small batch that needs no sync is
-    written by whoever submits it, if the thread has nothing to do: so the confirmation of a single message waits
-    for no other thread. Syncs, new files and everything large are the thread's, which may take long over them.
-    `now_ms` is any clock in milliseconds that does not go back.
+    written by whoever submits it, if the thread has nothing to do or waits for a sync that was due: so the
+    confirmation of a single message waits for no other thread, and for no disk. Syncs, new files and everything
+    large are the thread's, which may take long over them. `now_ms` is any clock in milliseconds that does not go
+    back.
     """
 
     def __init__(self, writer: Writer, now_ms: Callable[[], int]) -> None:
@@ -82,10 +83,13 @@ class ThreadedWriter(Sink):
                 with self._lock:
                     if batches:
                         self._writer.write(batches, self._now_ms())
-                    due_ms = self._writer.due_ms
-                    if due_ms and due_ms <= self._now_ms():
-                        self._writer.sync()
                     self._done += len(batches)
+                    due_ms = self._writer.due_ms
+                    handle = -1
+                    if due_ms and due_ms <= self._now_ms():
+                        handle = self._writer.sync_begins()
+                if handle >= 0:
+                    self._sync(handle)
             with self._lock:
                 self._writer.close()
         except Exception as error:  # noqa: BLE001
@@ -94,6 +98,12 @@ class ThreadedWriter(Sink):
             while running and (item := self._queue.get()) is not STOP:
                 if isinstance(item, Batch):
                     self._writer.fence(f"the writer failed: {error!r}", [item])
+
+    def _sync(self, handle: int) -> None:
+        """The sync that is due; what comes meanwhile is written by whoever submits it, and confirmed."""
+        error = self._writer.sync_runs(handle)
+        with self._lock:
+            self._writer.sync_ended(error)
 
     def _take(self) -> tuple[list[Batch], bool]:
         """All batches that wait, after waiting for one or until a sync is due; false: it was the last time."""

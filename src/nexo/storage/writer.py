@@ -46,6 +46,7 @@ class Writer:
         self._handle = -1
         self._file = 0
         self._size = 0
+        self._syncing = 0
         self._tail = (start.tail_file, start.tail_crc)
 
     def write(self, batches: list[Batch], now_ms: int) -> None:
@@ -75,6 +76,37 @@ class Writer:
                 self._tell()
             else:
                 self._refuse([])
+
+    def sync_begins(self) -> int:
+        """As `sync`, in parts between which `write` may be called: the handle for `sync_runs`, -1: nothing to sync.
+
+        What is written from now on is for the next sync.
+        """
+        self.due_ms = 0
+        if self.fenced or self.synced >= self.written:
+            return -1
+        self._syncing = self.written
+        return self._files.duplicate(self._handle)
+
+    def sync_runs(self, handle: int) -> OSError | None:
+        """The part that takes long, and touches nothing that a write does; what went wrong."""
+        try:
+            self._files.sync(handle)
+        except OSError as error:
+            return error
+        finally:
+            self._files.close(handle)
+        return None
+
+    def sync_ended(self, error: OSError | None) -> None:
+        """Reports how far a sync has got that was begun."""
+        if self.fenced:
+            return
+        if error is None:
+            self.synced = max(self.synced, self._syncing)
+            self._tell()
+        else:
+            self.fence(f"{self._files.path(log_name(self._file))}: {error.strerror or error}", [])
 
     def fence(self, error: str, batches: list[Batch]) -> None:
         """Nothing is written, synced or confirmed from now on."""
