@@ -69,10 +69,11 @@ def rows(
 
 
 def load(kind: str, op: str, plan: Plan, durability: str, *options: object) -> Measure:
-    """One run of `nexo bench queue` or `stream`."""
+    """One run of `nexo bench queue` or `stream`, on a queue or stream of that load: not every server can empty one."""
 
     def measure(server: servers.Running) -> dict[str, Any]:
-        common = ["--op", op, "--size", MESSAGE_BYTES, "--durability", durability, "--pid", server.pid]
+        common = ["--op", op, "--size", MESSAGE_BYTES, "--durability", durability]
+        common += ["--name", f"bench-{op}", "--pid", server.pid]
         return bench(kind, server, *common, "--seconds", plan.seconds, *options, pinned=False)
 
     return measure
