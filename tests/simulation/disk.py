@@ -221,6 +221,11 @@ class Disk(Files):
         self._sync_fault(self.handles[handle])
         self.handles[handle].sync()
 
+    def duplicate(self, handle: int) -> int:
+        self.opened += 1
+        self.handles[self.opened] = self.handles[handle]
+        return self.opened
+
     def close(self, handle: int) -> None:
         del self.handles[handle]
 
