@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 HOT_MODULES = [
     "src/nexo/brokers/*.py",
     "src/nexo/brokers/queue/*.py",
+    "src/nexo/brokers/stream/*.py",
     "src/nexo/node.py",
     "src/nexo/storage/batch.py",
     "src/nexo/storage/files.py",

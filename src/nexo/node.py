@@ -13,14 +13,14 @@ from typing import Final, final
 from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64, mypyc_attr, trait
 
-from nexo.brokers import stream_operations
 from nexo.brokers.journal import FLUSH, FSYNC, OPERATION_HEAD_BYTES, Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue import records as queue_records
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.requests import Requests
 from nexo.brokers.store import Store
-from nexo.brokers.streams import Streams
+from nexo.brokers.stream import operations as stream_operations
+from nexo.brokers.stream.streams import Streams
 from nexo.errors import StorageError
 from nexo.limits import JOURNAL_PENDING_BYTES_MAX
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from nexo.brokers.group import Member
 from nexo.brokers.journal import Journal
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_leases import DELAYED, KNOWN, Delivery
-from nexo.brokers.stream_records import Record
-from nexo.brokers.stream_waiters import Waiter
-from nexo.brokers.streams import Streams
+from nexo.brokers.stream.group import Member
+from nexo.brokers.stream.leases import DELAYED, KNOWN, Delivery
+from nexo.brokers.stream.records import Record
+from nexo.brokers.stream.stream import Stream
+from nexo.brokers.stream.streams import Streams
+from nexo.brokers.stream.waiters import Waiter
 from nexo.errors import ServerError
 from tests.brokers.journals import MemoryJournal, split
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY, Journal
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_records import Records
-from nexo.brokers.streams import Streams
+from nexo.brokers.stream.records import Records
+from nexo.brokers.stream.stream import Stream
+from nexo.brokers.stream.streams import Streams
 from nexo.errors import (
     InvalidArgumentError,
     LimitExceededError,

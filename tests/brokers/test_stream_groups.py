@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nexo.brokers.group import BEGINNING, END, SEQUENCE, TIME
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_settled import Settled
+from nexo.brokers.stream.group import BEGINNING, END, SEQUENCE, TIME
+from nexo.brokers.stream.settled import Settled
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import (
     FencedError,
     InvalidArgumentError,

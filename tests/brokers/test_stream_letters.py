@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nexo.brokers.stream import Stream
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import (
     InvalidArgumentError,
     LimitExceededError,

@@ -17,9 +17,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from nexo.brokers.stream_backlog import Backlog
-from nexo.brokers.stream_leases import Delivery
-from nexo.brokers.stream_operations import APPEND
+from nexo.brokers.stream.backlog import Backlog
+from nexo.brokers.stream.leases import Delivery
+from nexo.brokers.stream.operations import APPEND
 from nexo.errors import FencedError, NotMemberError, SequenceMismatchError
 from tests.brokers.streamkit import Kit, Seat, record, recover, seen, snapshot
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nexo.brokers.group import BEGINNING
 from nexo.brokers.journal import FLUSH
-from nexo.brokers.stream import Stream
-from nexo.brokers.streams import Streams
+from nexo.brokers.stream.group import BEGINNING
+from nexo.brokers.stream.stream import Stream
+from nexo.brokers.stream.streams import Streams
 from nexo.errors import (
     StorageError,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nexo.brokers.stream_definition import OPTIONS
+from nexo.brokers.stream.definition import OPTIONS
 from nexo.cli.stream import SETTINGS
 from tests.cli.processes import Broker, Done
 

@@ -10,7 +10,7 @@ from nexo.brokers.journal import MEMORY, Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.store import Store
-from nexo.brokers.streams import Streams
+from nexo.brokers.stream.streams import Streams
 from nexo.node import Node
 from nexo.storage.format import operations
 from tests.fuzz.inputs import ERROR_CODE_MAX, chunks, requests_in

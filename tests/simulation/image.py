@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from crc32c import crc32c
 
-from nexo.brokers.group import Group
 from nexo.brokers.journal import MEMORY
 from nexo.brokers.queue.message import LEASED, QueueMessage
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.replay import RESTARTED
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_leases import DELAYED, KNOWN
+from nexo.brokers.stream.group import Group
+from nexo.brokers.stream.leases import DELAYED, KNOWN
+from nexo.brokers.stream.stream import Stream
 from nexo.node import Node
 
 ALL = 1 << 30

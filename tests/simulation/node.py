@@ -18,7 +18,7 @@ from nexo.brokers.journal import MEMORY, Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.store import Store
-from nexo.brokers.streams import Streams
+from nexo.brokers.stream.streams import Streams
 from nexo.node import Driver, Node
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.channel import ServerInfo

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nexo.brokers.group import BEGINNING, END, SEQUENCE, TIME, Group
 from nexo.brokers.journal import FLUSH, LEVELS, MEMORY
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_records import Record as Stored
+from nexo.brokers.stream.group import BEGINNING, END, SEQUENCE, TIME, Group
+from nexo.brokers.stream.records import Record as Stored
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import FencedError, NotMemberError, SequenceMismatchError, StorageError
 from tests.simulation.clients import Client, Crowd, Fetched
 from tests.simulation.image import ALL

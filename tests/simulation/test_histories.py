@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import pytest
 
-from nexo.brokers.group import Group, Member
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.brokers.queue.consumers import Consumer
 from nexo.brokers.queue.dead import DeadFilter
 from nexo.brokers.queue.lending import DONE, REPEATED
 from nexo.brokers.queue.message import Item
 from nexo.brokers.queue.queue import Queue
-from nexo.brokers.stream import Stream
+from nexo.brokers.stream.group import Group, Member
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import StorageError
 from nexo.protocols.native.opcodes import CREATE_OPTIONS, QUEUE_CREATE, STREAM_CREATE
 from tests.simulation.disk import Disk

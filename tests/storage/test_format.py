@@ -14,8 +14,6 @@ from nexo.storage.format import (
     Header,
     Record,
     Scanner,
-    checked,
-    crc32c,
     decode_header,
     head,
     head_crc,
@@ -140,12 +138,6 @@ def test_any_bytes_are_operations_or_a_storage_error(payload: bytes) -> None:
         assert end < len(payload)
     else:
         assert end == len(payload)
-
-
-def test_a_body_is_checked() -> None:
-    assert checked(b"body", crc32c(b"body")) == b"body"
-    with pytest.raises(StorageError):
-        checked(b"Body", crc32c(b"body"))
 
 
 def test_names_sort_as_numbers() -> None:

@@ -16,7 +16,7 @@ from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
 from nexo.errors import SlowConsumerError
 from nexo.limits import OUTPUT_BYTES_MAX
-from nexo.node import Confirmations, Job, Node
+from nexo.node import Confirmations, Node
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of what waits is encoded at a time: the next slice only when this one did not block."""
@@ -176,15 +176,6 @@ class Session(Receiver, Confirmations):
         for subscription in self.outbox.notices():
             self.notify(subscription)
             subscription.told()
-        self.go_on()
-
-    def park(self, job: Job) -> None:
-        """Leave the current command to a job; input waits until it calls `unpark`."""
-        self.parked = True
-        self.node.jobs.append(job)
-
-    def unpark(self) -> None:
-        self.parked = False
         self.go_on()
 
     def go_on(self) -> None:

@@ -180,13 +180,6 @@ def operations(payload: bytes) -> Iterator[tuple[i64, i64, i64]]:
         yield kind, start, position
 
 
-def checked(body: bytes, crc: i64) -> bytes:
-    """The same bytes. StorageError when their CRC32C is not the one given."""
-    if crc32c(body) != crc:
-        raise StorageError(f"{len(body)} bytes read from the log have not the checksum they were stored with")
-    return body
-
-
 @final
 class Record:
     """A valid record. `synced`: everything up to this batch was on disk when it was made."""

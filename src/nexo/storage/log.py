@@ -170,7 +170,7 @@ class Log(Journal):
         return not self.fenced
 
     def read(self, address: i64, size: i64) -> bytes:
-        """Bytes of the log, wherever they are now; the caller has their checksum (see `checked`)."""
+        """Bytes of the log, wherever they are now; the caller has their checksum."""
         found = b""
         if address >= self.base:
             start = address - self.base

@@ -11,7 +11,7 @@ from nexo import limits
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Encoding, Subscription
 from nexo.brokers.requests import Requester
-from nexo.brokers.topics import check_filter, check_topic
+from nexo.brokers.topics import check_filter, check_group, check_topic
 from nexo.errors import (
     InvalidArgumentError,
     LimitExceededError,
@@ -128,9 +128,7 @@ class PubSubCommands:
         payload.finish()
         tag: i64 = 0
         if flags & op.SUBX_SHARED:
-            if not group:
-                raise InvalidArgumentError("a shared subscription needs the name of its group")
-            frames.check_utf8(group, "the group")
+            check_group(group)
             if not self.channel.greeted:
                 raise InvalidArgumentError("a shared subscription needs HELLO")
             # Never 0, which means an ordinary subscription; the wire carries the low 32 bits.

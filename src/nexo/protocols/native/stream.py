@@ -12,12 +12,12 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64, u8
 
 from nexo import limits
-from nexo.brokers.group import BEGINNING, END, SEQUENCE, TIME, Group
 from nexo.brokers.journal import FLUSH, level_number
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_leases import Delivery
-from nexo.brokers.stream_records import Records
-from nexo.brokers.stream_waiters import Waiter, Waiting
+from nexo.brokers.stream.group import BEGINNING, END, SEQUENCE, TIME, Group
+from nexo.brokers.stream.leases import Delivery
+from nexo.brokers.stream.records import Records
+from nexo.brokers.stream.stream import Stream
+from nexo.brokers.stream.waiters import Waiter, Waiting
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op

@@ -6,11 +6,11 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from nexo.brokers.group import Group
 from nexo.brokers.journal import LEVELS
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_definition import OPTIONS
-from nexo.brokers.stream_letters import DeadLetter
+from nexo.brokers.stream.definition import OPTIONS
+from nexo.brokers.stream.group import Group
+from nexo.brokers.stream.letters import DeadLetter
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import InvalidArgumentError
 from nexo.protocols.native.channel import Channel
 from nexo.protocols.native.frames import Payload

@@ -11,15 +11,15 @@ from typing import final
 from librt.strings import write_i64_be
 from mypy_extensions import i64
 
-from nexo.brokers.group import Group, Member
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_commons import Commons
-from nexo.brokers.stream_definition import check, compare, complete
-from nexo.brokers.stream_dump import DumpJob, write_create
-from nexo.brokers.stream_operations import DELETE
-from nexo.brokers.stream_registry import Registry
-from nexo.brokers.stream_replay import replay
+from nexo.brokers.stream.commons import Commons
+from nexo.brokers.stream.definition import check, compare, complete
+from nexo.brokers.stream.dump import DumpJob, write_create
+from nexo.brokers.stream.group import Group, Member
+from nexo.brokers.stream.operations import DELETE
+from nexo.brokers.stream.registry import Registry
+from nexo.brokers.stream.replay import replay
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
 from nexo.limits import KEY_BYTES_MAX, STREAM_CACHE_BYTES_MAX, STREAM_TAIL_BYTES_MAX, STREAMS_MAX
 

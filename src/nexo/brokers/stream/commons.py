@@ -13,8 +13,8 @@ from typing import final
 from mypy_extensions import i64
 
 from nexo.brokers.journal import FSYNC, Journal
-from nexo.brokers.stream_agenda import Agenda, Scheduled
-from nexo.brokers.stream_cache import BlockCache
+from nexo.brokers.stream.agenda import Agenda, Scheduled
+from nexo.brokers.stream.cache import BlockCache
 
 
 class Stager(Scheduled):

@@ -13,16 +13,16 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from nexo.brokers import stream_journal
-from nexo.brokers.stream_agenda import Scheduled
-from nexo.brokers.stream_backlog import Backlog
-from nexo.brokers.stream_backoff import backoff
-from nexo.brokers.stream_commons import Membership
-from nexo.brokers.stream_lag import Lag, lag
-from nexo.brokers.stream_leases import Delivery, Pending
-from nexo.brokers.stream_letters import DeadLetter
-from nexo.brokers.stream_log import StreamLog
-from nexo.brokers.stream_waiters import Waiter, Waiting
+from nexo.brokers.stream import journal as stream_journal
+from nexo.brokers.stream.agenda import Scheduled
+from nexo.brokers.stream.backlog import Backlog
+from nexo.brokers.stream.backoff import backoff
+from nexo.brokers.stream.commons import Membership
+from nexo.brokers.stream.lag import Lag, lag
+from nexo.brokers.stream.leases import Delivery, Pending
+from nexo.brokers.stream.letters import DeadLetter
+from nexo.brokers.stream.log import StreamLog
+from nexo.brokers.stream.waiters import Waiter, Waiting
 from nexo.errors import (
     FencedError,
     InvalidArgumentError,

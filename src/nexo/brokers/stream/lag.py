@@ -6,8 +6,8 @@ from typing import final
 
 from mypy_extensions import i64
 
-from nexo.brokers.stream_log import StreamLog
-from nexo.brokers.stream_settled import Settled
+from nexo.brokers.stream.log import StreamLog
+from nexo.brokers.stream.settled import Settled
 
 
 @final

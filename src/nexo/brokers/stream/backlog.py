@@ -19,13 +19,13 @@ from typing import Final, final
 from librt.strings import read_i32_be
 from mypy_extensions import i64
 
-from nexo.brokers import stream_journal
-from nexo.brokers.stream_keys import KeyOrder
-from nexo.brokers.stream_leases import DELAYED, KNOWN, LEASED, READY, Delivery, Leases, Pending
-from nexo.brokers.stream_letters import DeadLetter, DeadLetters
-from nexo.brokers.stream_log import StreamLog
-from nexo.brokers.stream_records import body_end, key_at, key_size, record_end, skip
-from nexo.brokers.stream_settled import Settled
+from nexo.brokers.stream import journal as stream_journal
+from nexo.brokers.stream.keys import KeyOrder
+from nexo.brokers.stream.leases import DELAYED, KNOWN, LEASED, READY, Delivery, Leases, Pending
+from nexo.brokers.stream.letters import DeadLetter, DeadLetters
+from nexo.brokers.stream.log import StreamLog
+from nexo.brokers.stream.records import body_end, key_at, key_size, record_end, skip
+from nexo.brokers.stream.settled import Settled
 from nexo.errors import StorageError
 from nexo.limits import GROUP_UNSETTLED_MAX, KEY_BLOCKED_MAX
 

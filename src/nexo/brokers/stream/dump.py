@@ -13,13 +13,13 @@ from typing import Final, final
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
-from nexo.brokers.group import Group
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_journal import letter_body, retry
-from nexo.brokers.stream_leases import DELAYED, KNOWN
-from nexo.brokers.stream_operations import APPEND, CREATE, GROUP, INDEX, LETTER, PRODUCER, TRIM, write_text
-from nexo.brokers.stream_registry import Registry
+from nexo.brokers.stream.group import Group
+from nexo.brokers.stream.journal import letter_body, retry
+from nexo.brokers.stream.leases import DELAYED, KNOWN
+from nexo.brokers.stream.operations import APPEND, CREATE, GROUP, INDEX, LETTER, PRODUCER, TRIM, write_text
+from nexo.brokers.stream.registry import Registry
+from nexo.brokers.stream.stream import Stream
 
 _INDEX_BLOCKS: Final = 500  # in one operation
 

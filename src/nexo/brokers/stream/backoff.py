@@ -7,7 +7,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from nexo.brokers.stream_definition import Definition
+from nexo.brokers.stream.definition import Definition
 
 JITTER_PERCENT: Final = 20
 

@@ -17,13 +17,13 @@ from librt.strings import BytesWriter, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from nexo.brokers.journal import MEMORY
-from nexo.brokers.stream_blocks import Blocks
-from nexo.brokers.stream_commons import Commons, Staged, Stager
-from nexo.brokers.stream_definition import Definition
-from nexo.brokers.stream_operations import APPEND, TRIM, write_text
-from nexo.brokers.stream_producers import Producers
-from nexo.brokers.stream_records import Records, Run, record_end, skip, write_record
-from nexo.brokers.stream_retention import excess, next_check
+from nexo.brokers.stream.blocks import Blocks
+from nexo.brokers.stream.commons import Commons, Staged, Stager
+from nexo.brokers.stream.definition import Definition
+from nexo.brokers.stream.operations import APPEND, TRIM, write_text
+from nexo.brokers.stream.producers import Producers
+from nexo.brokers.stream.records import Records, Run, record_end, skip, write_record
+from nexo.brokers.stream.retention import excess, next_check
 from nexo.errors import InvalidArgumentError, LimitExceededError, SequenceMismatchError, StorageError
 from nexo.limits import (
     APPEND_RECORDS_MAX,

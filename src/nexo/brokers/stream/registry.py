@@ -6,9 +6,9 @@ from typing import final
 
 from mypy_extensions import i64
 
-from nexo.brokers.stream import GroupNumbers, Stream
-from nexo.brokers.stream_commons import Commons
-from nexo.brokers.stream_definition import Definition
+from nexo.brokers.stream.commons import Commons
+from nexo.brokers.stream.definition import Definition
+from nexo.brokers.stream.stream import GroupNumbers, Stream
 from nexo.errors import ResourceNotFoundError
 
 

@@ -9,12 +9,12 @@ from typing import final
 
 from mypy_extensions import i64
 
-from nexo.brokers import stream_journal
-from nexo.brokers.group import Group
-from nexo.brokers.stream_commons import Commons
-from nexo.brokers.stream_definition import Definition
-from nexo.brokers.stream_log import StreamLog
-from nexo.brokers.stream_waiters import Waiter, Waiting
+from nexo.brokers.stream import journal as stream_journal
+from nexo.brokers.stream.commons import Commons
+from nexo.brokers.stream.definition import Definition
+from nexo.brokers.stream.group import Group
+from nexo.brokers.stream.log import StreamLog
+from nexo.brokers.stream.waiters import Waiter, Waiting
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, ServerError
 from nexo.limits import GROUPS_PER_STREAM_MAX, KEY_BYTES_MAX
 

@@ -10,10 +10,10 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from nexo.brokers.journal import MEMORY, Journal
-from nexo.brokers.stream_leases import Delivery, Pending
-from nexo.brokers.stream_letters import DeadLetter
-from nexo.brokers.stream_log import StreamLog
-from nexo.brokers.stream_operations import (
+from nexo.brokers.stream.leases import Delivery, Pending
+from nexo.brokers.stream.letters import DeadLetter
+from nexo.brokers.stream.log import StreamLog
+from nexo.brokers.stream.operations import (
     BURY,
     DEAD,
     DELIVER,

@@ -12,8 +12,8 @@ from typing import final
 from crc32c import crc32c
 from mypy_extensions import i64
 
-from nexo.brokers.stream_commons import Commons
-from nexo.brokers.stream_index import BlockIndex
+from nexo.brokers.stream.commons import Commons
+from nexo.brokers.stream.index import BlockIndex
 from nexo.errors import StorageError
 
 

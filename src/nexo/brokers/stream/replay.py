@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from nexo.brokers.group import Group
-from nexo.brokers.stream import Stream
-from nexo.brokers.stream_definition import OPTIONS, Definition
-from nexo.brokers.stream_letters import DeadLetter
-from nexo.brokers.stream_operations import (
+from nexo.brokers.stream.definition import OPTIONS, Definition
+from nexo.brokers.stream.group import Group
+from nexo.brokers.stream.letters import DeadLetter
+from nexo.brokers.stream.operations import (
     APPEND,
     BURY,
     CREATE,
@@ -31,7 +30,8 @@ from nexo.brokers.stream_operations import (
     TRIM,
     Body,
 )
-from nexo.brokers.stream_registry import Registry
+from nexo.brokers.stream.registry import Registry
+from nexo.brokers.stream.stream import Stream
 from nexo.errors import StorageError
 
 

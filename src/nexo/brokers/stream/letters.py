@@ -11,7 +11,7 @@ from typing import final
 
 from mypy_extensions import i64, mypyc_attr
 
-from nexo.brokers.stream_records import Record
+from nexo.brokers.stream.records import Record
 from nexo.limits import DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_MAX
 
 

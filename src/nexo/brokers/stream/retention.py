@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from nexo.brokers.stream_blocks import Blocks
-from nexo.brokers.stream_definition import Definition
+from nexo.brokers.stream.blocks import Blocks
+from nexo.brokers.stream.definition import Definition
 
 
 def excess(kept: Definition, blocks: Blocks, visible: i64, end: i64, now: i64) -> i64:

@@ -10,8 +10,8 @@ from typing import final
 
 from mypy_extensions import i64, mypyc_attr
 
-from nexo.brokers.stream_agenda import Agenda, Scheduled
-from nexo.brokers.stream_leases import Delivery
+from nexo.brokers.stream.agenda import Agenda, Scheduled
+from nexo.brokers.stream.leases import Delivery
 from nexo.errors import ServerError
 
 
