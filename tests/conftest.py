@@ -24,9 +24,9 @@ from pathlib import Path
 import pytest
 
 from nexo._pure import is_compiled
+from tests.surroundings import SOURCE, environment
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "src"
+ROOT = SOURCE.parent
 READY = re.compile(r"nexo (\S+) ready on (\S+):(\d+) \((compiled|interpreted)\), pid (\d+)\n")
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
@@ -57,19 +57,13 @@ class Server:
         self.log_path = folder / "server.log"
         self.stopped = False
         settings = ("--port", "0", "--http-port", "0", "--data-dir", str(folder / "data"))
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("NEXO_") or name == "NEXO_PURE"
-        }
-        path = os.pathsep.join(part for part in (str(SOURCE), kept.get("PYTHONPATH")) if part)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "nexo", "serve", *settings, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**kept, "PYTHONPATH": path},
+                env=environment(),
             )
         line = self._first_line()
         found = READY.fullmatch(line)

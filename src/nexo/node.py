@@ -54,8 +54,12 @@ class Job:
 
 
 @trait
-class Confirmations:
-    """A connection whose replies wait for the journal."""
+class Connected:
+    """A connection as the node sees it: what it is sent waits for the end of the turn, or for the journal."""
+
+    def write_out(self) -> None:
+        """The turn has ended: write what was gathered in it, in one piece."""
+        raise NotImplementedError
 
     def confirmed(self, replies: bytes) -> None:
         """What these replies promise has been reached: send them."""
@@ -77,7 +81,7 @@ class _Held:
 
     __slots__ = ("batch", "owner", "replies")
 
-    def __init__(self, owner: Confirmations, batch: i64, replies: bytes) -> None:
+    def __init__(self, owner: Connected, batch: i64, replies: bytes) -> None:
         self.owner = owner
         self.batch = batch
         self.replies = replies
@@ -110,6 +114,7 @@ class Node:
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
         self.turn_open = False
+        self.ending = False
         self.congested = False
         self.fault = ""
         self.fenced = False
@@ -118,7 +123,8 @@ class Node:
         self._left_bytes: i64 = 0  # recorded once more, and waiting for room on the disk
         self._held_flush: list[_Held] = []
         self._held_fsync: list[_Held] = []
-        self._waiting: list[Confirmations] = []
+        self._waiting: list[Connected] = []
+        self._gathered: list[Connected] = []
 
     def begin(self) -> i64:
         """Called before commands are run: opens the turn and returns the time in it."""
@@ -129,10 +135,31 @@ class Node:
         return self.now
 
     def turn(self) -> bool:
-        """End the turn: hand out messages and changes, then do a slice of what takes long.
+        """End the turn: hand out messages and changes, do a slice of what takes long, record, and write to clients.
 
-        Returns True when there is more to do at once, even if no input comes.
+        What could be written to the log at once is confirmed, and has its consequences, in the same turn; clients
+        are written to once, after that. Returns True when there is more to do at once, even if no input comes.
         """
+        self.ending = True
+        try:
+            more = self._hand_out()
+            while self.journal.settle_reported():
+                more = self._hand_out() or more
+            while self._gathered:
+                gathered, self._gathered = self._gathered, []
+                for connection in gathered:
+                    connection.write_out()
+        finally:
+            self.ending = False
+        return more
+
+    def gather(self, connection: Connected) -> None:
+        """Call `write_out` of this connection when the turn ends."""
+        self._gathered.append(connection)
+        if not self.ending:
+            self.begin()
+
+    def _hand_out(self) -> bool:
         self.turn_open = False
         now = self.now
         self.pubsub.flush()
@@ -216,7 +243,7 @@ class Node:
         if self.fault:
             raise StorageError(self.fault)
 
-    def hold(self, owner: Confirmations, level: i64, replies: bytes) -> None:
+    def hold(self, owner: Connected, level: i64, replies: bytes) -> None:
         """Keep replies to this turn's commands until their batch is settled at a level."""
         held = _Held(owner, self.journal.batch, replies)
         if level == FLUSH:
@@ -229,7 +256,7 @@ class Node:
         """Whether replies wait for the journal."""
         return len(self._held_flush) > 0 or len(self._held_fsync) > 0
 
-    def wait_for_journal(self, owner: Confirmations) -> None:
+    def wait_for_journal(self, owner: Connected) -> None:
         """Have `owner.resume` called when the node is not congested any more."""
         self._waiting.append(owner)
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-SOURCE = Path(__file__).parents[2] / "src"
+from tests.surroundings import environment
+
 READY = re.compile(r"nexo (\S+) ready on (\S+):(\d+) \((compiled|interpreted)\), pid (\d+)\n")
 PATIENCE_SECONDS = 30
 FOLDERS = tempfile.TemporaryDirectory(prefix="nexo-tests-")
 """Data directories of servers that were given none; gone when the tests are."""
 
 
-def environment(**extra: str) -> dict[str, str]:
-    """The surroundings of a process: ours, without settings that somebody has exported."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("NEXO_") or name == "NEXO_PURE"
-    }
-    path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(SOURCE)) if part)
-    return {**kept, "PYTHONPATH": path, "NEXO_DATA_DIR": f"{FOLDERS.name}/data", **extra}
+def surroundings(**extra: str) -> dict[str, str]:
+    """Those of a command that is given no data directory."""
+    return environment(**{"NEXO_DATA_DIR": f"{FOLDERS.name}/data", **extra})
 
 
 def start(*arguments: str, **extra: str) -> subprocess.Popen[str]:
@@ -37,7 +30,7 @@ def start(*arguments: str, **extra: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(**extra),
+        env=surroundings(**extra),
     )
 
 
@@ -66,7 +59,7 @@ def run(*arguments: str, stdin: bytes = b"", **extra: str) -> Done:
         [sys.executable, "-m", "nexo", *arguments],
         input=stdin,
         capture_output=True,
-        env=environment(**extra),
+        env=surroundings(**extra),
         timeout=PATIENCE_SECONDS,
         check=False,
     )

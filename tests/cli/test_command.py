@@ -108,7 +108,7 @@ def test_help_and_version_import_little() -> None:
     )
     import subprocess
 
-    from tests.cli.processes import environment
+    from tests.surroundings import environment
 
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=True

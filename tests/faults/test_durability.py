@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.killing import Killing
-from tests.vectors.serving import Serving, environment
+from tests.surroundings import environment
+from tests.vectors.serving import Serving
 from tests.vectors.wire import DATA, ERR, OK, Wire, b, string, u32
 
 STORAGE_ERROR = 0x08

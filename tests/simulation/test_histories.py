@@ -217,6 +217,7 @@ def test_a_creation_of_level_memory_waits_for_the_log(history: History, opcode: 
     history.life.turn()
     assert recorder.total == 0
     history.life.step()
+    history.life.turn()
     frame = recorder.written.next()
     assert frame is not None
     assert frame.correlation == 7

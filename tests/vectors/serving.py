@@ -13,22 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.surroundings import environment
+
 READY = re.compile(r"ready on \S*?:(\d+) .*pid (\d+)")
 START_SECONDS_MAX = 30.0
 FOLDERS = tempfile.TemporaryDirectory(prefix="nexo-tests-")
 """Data directories of servers that were given none; gone when the tests are."""
-
-
-def environment() -> dict[str, str]:
-    """Ours, without settings that somebody has exported, and with the source tree first."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("NEXO_") or name == "NEXO_PURE"
-    }
-    kept["PYTHONPATH"] = str(ROOT / "src")
-    return kept
 
 
 class Serving:

@@ -32,10 +32,12 @@ class Recorder:
     def __init__(self) -> None:
         self.written = Splitter()
         self.total = 0
+        self.writes = 0
         self.is_closed = False
 
     def write(self, data: bytes) -> None:
         assert not self.is_closed, "written after the end"
+        self.writes += 1
         self.total += len(data)
         self.written.feed(data)
 

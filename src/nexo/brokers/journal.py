@@ -70,6 +70,10 @@ class Journal:
         `essential`: it frees room (acks, deletes), so it may use what is kept for a full disk.
         """
 
+    def settle_reported(self) -> bool:
+        """Take what has been reported since the turn's last batch was closed; whether there was anything."""
+        return False
+
     def begin(self, kind: i64, level: i64) -> BytesWriter:
         """Starts an operation; its body is written to what this returns, then `end` is called.
 

@@ -15,6 +15,7 @@ import click
 from nexo._version import __version__
 from nexo.cli import exits
 from nexo.cli.version import build
+from nexo.server.allocator import start_again, with_huge_pages
 from nexo.server.config import PREFIX, SETTINGS, Config, Effective, Setting, resolve
 from nexo.server.units import format_bytes
 
@@ -64,6 +65,8 @@ def command(file: str | None, check: bool, **flags: str | None) -> int:
     if check:
         click.echo(describe(effective))
         return exits.OK
+    if effective.config.huge_pages == "auto" and (environ := with_huge_pages(os.environ)) is not None:
+        start_again(environ)
     return run(effective.config)
 
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
 from nexo.errors import SlowConsumerError
 from nexo.limits import OUTPUT_BYTES_MAX
-from nexo.node import Confirmations, Node
+from nexo.node import Connected, Node
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of what waits is encoded at a time: the next slice only when this one did not block."""
+GATHERED_BYTES_MAX: Final = 4 * 1024
+"""What is longer is written at once: copying it together with what else a turn sends would cost more than the
+system call that it saves."""
 RETAINED_SLICE: Final = 256
 """Retained messages encoded at a time, for the same reason."""
 
@@ -45,7 +49,7 @@ class Peers(Protocol):
     def gone(self, session: Session) -> None: ...
 
 
-class Session(Receiver, Confirmations):
+class Session(Receiver, Connected):
     """One connection of one protocol. A protocol adds `run` (its commands) and `notify` (its drops).
 
     Serves as the asyncio protocol of its transport: `data_received`, `pause_writing` and so on are
@@ -57,6 +61,9 @@ class Session(Receiver, Confirmations):
         self.node = node
         self.output = output
         self.peers = peers
+        # What leaves at the end of the turn, in the order in which it was written here.
+        self.out = BytesWriter()
+        self.gathered = False
         self.full = False
         self.parked = False
         self.running = False
@@ -120,6 +127,36 @@ class Session(Receiver, Confirmations):
         self.outbox.discard()
         self.peers.gone(self)
 
+    # Output.
+
+    def emit(self, data: bytes) -> None:
+        """Write after everything that was written before: at the end of the turn, or at once when it is much."""
+        if len(data) > GATHERED_BYTES_MAX:
+            self.write_out()
+            self.output.write(data)
+        else:
+            self.out.write(data)
+            self.gather()
+
+    def gather(self) -> None:
+        """See to it that `out` is written."""
+        if len(self.out) > GATHERED_BYTES_MAX:
+            self.write_out()
+        elif not self.gathered:
+            self.gathered = True
+            self.node.gather(self)
+
+    def write_out(self) -> None:
+        self.gathered = False
+        if len(self.out) > 0:
+            data = self.out.getvalue()
+            if len(data) > GATHERED_BYTES_MAX:
+                self.out = BytesWriter()
+            else:
+                self.out.truncate(0)
+            if not self.closed:
+                self.output.write(data)
+
     # Flow control.
 
     def held(self) -> bool:
@@ -139,7 +176,11 @@ class Session(Receiver, Confirmations):
     def deliver(self, batch: Batch, subscription: Subscription) -> None:
         """Called at the end of a turn with messages for one of this session's subscriptions."""
         if not self.blocked:
-            self.output.write(batch.encoded(self.encoding, subscription.tag))
+            # Nothing to copy for a thousand subscribers that get nothing else.
+            if len(self.out) == 0:
+                self.output.write(batch.encoded(self.encoding, subscription.tag))
+            else:
+                self.emit(batch.encoded(self.encoding, subscription.tag))
         elif not self.closed:
             self.outbox.add(batch, subscription)
             if self.outbox.overflowed:
@@ -160,6 +201,7 @@ class Session(Receiver, Confirmations):
         """Write what waits, in order, until the connection is full or nothing waits any more."""
         if self.closed:
             return
+        self.write_out()
         while not self.full and self.retained:
             start = self.retained_next
             piece = self.retained[start : start + RETAINED_SLICE]
@@ -206,6 +248,7 @@ class Session(Receiver, Confirmations):
     def finish(self) -> None:
         """Close once what was written has been read, or when the listener loses patience."""
         if not self.closed:
+            self.write_out()
             self.closed = True
             self.blocked = True
             self.outbox.discard()

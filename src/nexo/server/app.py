@@ -40,7 +40,7 @@ class Server:
             config.memory_max_bytes,
             config.eviction,
         )
-        self._driver.attach(self.node, self.keeper.turn)
+        self._driver.attach(self.node)
         self.listener = Listener(
             self.node,
             ServerInfo(__version__, config.frame_bytes_max),

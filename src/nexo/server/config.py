@@ -73,6 +73,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "the least frequently used, or those soonest to expire."
         ),
     ] = "reject"
+    huge_pages: Annotated[
+        Literal["auto", "off"],
+        Meta(
+            description="Whether memory comes in pages of 2 MiB where the system gives them, which is faster; "
+            "the server then starts itself once more with PYTHONMALLOC and GLIBC_TUNABLES set."
+        ),
+    ] = "auto"
     log_file_bytes: Annotated[
         int,
         Meta(

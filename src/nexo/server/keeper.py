@@ -57,9 +57,6 @@ class Keeper(Hooks):
         self._compacted = 0  # everything before this log file is in a snapshot, or will be soon
         self._roll_file = 0
         self._roll_batch = 0
-        self._turning = False
-        # What was written in the loop's own thread while a turn ended, and is not yet told.
-        self._at_once: list[Report] = []
 
     def recover(self, node: Node) -> None:
         """Bring the node's brokers back and record from now on.
@@ -113,23 +110,6 @@ class Keeper(Hooks):
                     raise
             time.sleep(ORPHAN_SECONDS / 100)
 
-    def turn(self, node: Node) -> bool:
-        """End the node's turn; what could be written at once is confirmed, and has its consequences, right after.
-
-        Returns what `node.turn` does.
-        """
-        self._turning = True
-        try:
-            more = node.turn()
-            while self._at_once:
-                reports, self._at_once = self._at_once, []
-                for report in reports:
-                    self.journal.settle(report)
-                more = node.turn() or more
-        finally:
-            self._turning = False
-        return more
-
     async def settle(self) -> None:
         """Until every reply that waits for the log has been given."""
         node = self._node
@@ -154,8 +134,8 @@ class Keeper(Hooks):
     def _report(self, report: Report) -> None:
         if threading.get_ident() != self._loop_thread:
             self._loop.call_soon_threadsafe(self.journal.settle, report)
-        elif self._turning and not report.error:
-            self._at_once.append(report)
+        elif self._node is not None and self._node.ending and not report.error:
+            self.journal.report(report)
         else:
             self._loop.call_soon(self.journal.settle, report)
 

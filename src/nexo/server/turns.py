@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final, final
 
 from mypy_extensions import i64
@@ -26,16 +25,14 @@ class LoopDriver(Driver):
         self._loop = loop
         self._clock = Clock()
         self._node: Node | None = None
-        self._end_turn: Callable[[Node], bool] = Node.turn
         self._timer: asyncio.TimerHandle | None = None
         self._resting = True
         self._active = False
         self._scheduled = False
 
-    def attach(self, node: Node, turn: Callable[[Node], bool]) -> None:
-        """Give the driver its node, which was made with it, and what ends a turn of it."""
+    def attach(self, node: Node) -> None:
+        """Give the driver its node, which was made with it."""
         self._node = node
-        self._end_turn = turn
 
     def now(self) -> i64:
         return self._clock.now_ms()
@@ -66,7 +63,7 @@ class LoopDriver(Driver):
         more = False
         try:
             # While it is scheduled, a turn that is opened in here schedules no other: it is ended in here, too.
-            more = self._end_turn(node)
+            more = node.turn()
         finally:
             self._scheduled = False
             if more or node.turn_open:

@@ -73,6 +73,7 @@ class Log(Journal):
         self._hooks = hooks
         self._file_bytes = file_bytes
         self._used = False
+        self._reported: list[Report] = []
         self._waiting: list[Batch] = []
         self._wanted_bytes: i64 = 0
         self._valid_from: i64 = 0
@@ -155,6 +156,18 @@ class Log(Journal):
             self._hooks.settled()
         elif not self.fenced and (not report.recoverable or report.failed[0].file >= self._valid_from):
             self._fail(report)
+
+    def report(self, report: Report) -> None:
+        """Keep a report of what was written while a turn ends: the turn takes it with `settle_reported`."""
+        self._reported.append(report)
+
+    def settle_reported(self) -> bool:
+        if not self._reported:
+            return False
+        reported, self._reported = self._reported, []
+        for report in reported:
+            self.settle(report)
+        return True
 
     def try_again(self) -> bool:
         """Whether there is room (again). Call it now and then while the log is `full`."""

@@ -52,7 +52,6 @@ class Channel(Session):
         super().__init__(node, output, peers, encoding)
         self.server = server
         self.frames = Connection(server.frame_bytes_max)
-        self.out = BytesWriter()
         # Answers that promise durability, by what they promise.
         self.out_flush = BytesWriter()
         self.out_fsync = BytesWriter()
@@ -71,12 +70,9 @@ class Channel(Session):
                 self.node.jobs.append(Repeat(self))
 
     def flush(self) -> None:
-        """Write the answers gathered so far in one piece; what promises durability waits at the node."""
+        """The current commands are answered; what promises durability waits at the node."""
         if len(self.out) > 0:
-            data = self.out.getvalue()
-            self.out = BytesWriter()
-            if not self.closed:
-                self.output.write(data)
+            self.gather()
         if len(self.out_flush) > 0:
             self.node.hold(self, FLUSH, self.out_flush.getvalue())
             self.out_flush = BytesWriter()
@@ -100,7 +96,7 @@ class Channel(Session):
         if self.full and self.output.get_write_buffer_size() + len(data) > limits.OUTPUT_BYTES_MAX:
             self.disconnect(OUTPUT_OVERFLOW)
             return
-        self.output.write(data)
+        self.emit(data)
 
     def confirmed(self, replies: bytes) -> None:
         self.send(replies)

@@ -239,7 +239,7 @@ class NativeSession(Channel):
             self.send(frames.event(op.GOING_AWAY, 0, payload.getvalue()))
 
     def refuse(self, error: SlowConsumerError) -> None:
-        self.output.write(frames.error_frame(0, error))
+        self.emit(frames.error_frame(0, error))
 
     def notify(self, subscription: Subscription) -> None:
         self.pubsub_commands.notify(subscription)

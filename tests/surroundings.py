@@ -1,0 +1,23 @@
+"""The environment of the commands and servers that tests start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Ours, without settings that somebody has exported, with the source tree first.
+
+    A server does not start itself once more for its large pages: that is a second for each of hundreds, and has
+    tests of its own.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("NEXO_") or name == "NEXO_PURE"
+    }
+    path = os.pathsep.join(part for part in (str(SOURCE), kept.get("PYTHONPATH")) if part)
+    return {**kept, "PYTHONPATH": path, "NEXO_HUGE_PAGES": "off", **extra}
