@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 
 HOT_MODULES = [
     "src/nexo/brokers/*.py",
+    "src/nexo/brokers/batch/*.py",
     "src/nexo/brokers/queue/*.py",
     "src/nexo/brokers/stream/*.py",
     "src/nexo/node.py",
@@ -25,6 +26,7 @@ HOT_MODULES = [
     "src/nexo/storage/thread.py",
     "src/nexo/storage/writer.py",
     "src/nexo/protocols/session.py",
+    "src/nexo/protocols/native/batch.py",
     "src/nexo/protocols/native/channel.py",
     "src/nexo/protocols/native/connection.py",
     "src/nexo/protocols/native/frames.py",

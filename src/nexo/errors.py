@@ -18,7 +18,9 @@
     │   ├── NoRespondersError           0x0D  nobody subscribes to the topic of a request
     │   ├── ReplyTimeoutError           0x0E  (also TimeoutError) responders were there, none answered in time
     │   ├── NotAvailableError           0x0F  a command that this server does not have yet
-    │   └── SequenceMismatchError       0x10  an append expected another last sequence; details has "actual"
+    │   ├── SequenceMismatchError       0x10  an append expected another last sequence; details has "actual"
+    │   ├── BatchRefusedError           0x11  nothing of a batch was done; has .command or .precondition, and .reason
+    │   └── PreconditionFailedError     0x12  a condition of a batch does not hold; details has "actual"
     ├── NotConnectedError               the client is not connected and may not wait
     ├── ConnectionClosedError           the connection went away while the call was under way
     ├── RequestTimeoutError             (also TimeoutError) no answer within the client's timeout
@@ -38,6 +40,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "BatchRefusedError",
     "ConfigError",
     "ConnectionClosedError",
     "DamagedError",
@@ -54,6 +57,7 @@ __all__ = [
     "NotAvailableError",
     "NotConnectedError",
     "NotMemberError",
+    "PreconditionFailedError",
     "ProtocolError",
     "ReplyTimeoutError",
     "RequestTimeoutError",
@@ -186,6 +190,41 @@ class SequenceMismatchError(ServerError):
     code = 0x10
 
 
+class BatchRefusedError(ServerError):
+    """One command or precondition of a batch was refused, and therefore nothing of the batch was done.
+
+    Of `command` and `precondition` one is an index, counted from 0, and the other None. `reason` is the error
+    that this one would have been alone.
+    """
+
+    code = 0x11
+
+    @property
+    def command(self) -> int | None:
+        return self._place("command")
+
+    @property
+    def precondition(self) -> int | None:
+        return self._place("precondition")
+
+    @property
+    def reason(self) -> ServerError:
+        details = self.details if isinstance(self.details, dict) else {}
+        code = details.get("code")
+        message = str(details.get("message", self.message))
+        return server_error(code if isinstance(code, int) else -1, message, details.get("details"))
+
+    def _place(self, name: str) -> int | None:
+        place = self.details.get(name) if isinstance(self.details, dict) else None
+        return place if isinstance(place, int) else None
+
+
+class PreconditionFailedError(ServerError):
+    """A condition that a batch sets does not hold: a version, that a key exists or does not, a counter's bound."""
+
+    code = 0x12
+
+
 class NotConnectedError(NexoError):
     """The client has no connection."""
 
@@ -263,6 +302,8 @@ _BY_CODE: dict[int, type[ServerError]] = {
         ReplyTimeoutError,
         NotAvailableError,
         SequenceMismatchError,
+        BatchRefusedError,
+        PreconditionFailedError,
     )
 }
 

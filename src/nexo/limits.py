@@ -44,6 +44,12 @@ WAITS_PER_CONNECTION_MAX: Final = 10_000
 PAGE_BYTES_MAX: Final = 4 * MIB
 """Values in one page of a browse or of dead letters: as JSON, bytes take a third more, and it must fit a frame."""
 
+# Batches across brokers.
+BATCH_COMMANDS_MAX: Final = 1_000
+"""Commands in one batch, and preconditions: all are checked and applied without a pause, within a few ms."""
+BATCH_BYTES_MAX: Final = 4 * MIB
+"""Payload of one batch: it is one record of the log together with all else that its turn did."""
+
 # Queues.
 QUEUES_MAX: Final = 10_000
 """Queues of a node. An idle one costs a few KiB, but a loop that creates them must end."""

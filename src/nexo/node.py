@@ -13,7 +13,9 @@ from typing import Final, final
 from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64, mypyc_attr, trait
 
-from nexo.brokers.journal import FLUSH, FSYNC, OPERATION_HEAD_BYTES, Journal
+from nexo.brokers.batch.batches import Batches, Precondition
+from nexo.brokers.batch.steps import Step
+from nexo.brokers.journal import BATCH, FLUSH, FSYNC, MEMORY, OPERATION_HEAD_BYTES, Journal
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue import records as queue_records
 from nexo.brokers.queue.queues import Queues
@@ -110,6 +112,7 @@ class Node:
         self.pubsub = pubsub
         self.queues = queues
         self.streams = streams
+        self.batches = Batches(journal, store, queues, streams)
         self.requests = Requests()
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
@@ -184,6 +187,18 @@ class Node:
             self.congested = True
         return more or len(self.jobs) > 0
 
+    def carry_out(self, preconditions: list[Precondition], steps: list[Step]) -> i64:
+        """Do all steps of a batch across brokers, or none; gives the level that the answer has to wait for.
+
+        Raises BatchRefusedError, and StorageError while the disk takes nothing.
+        """
+        plan = self.batches.check(preconditions, steps, self.now)
+        level = self.batches.level(steps)
+        if level != MEMORY:
+            self.check_room()
+        self.batches.apply(plan, steps, level)
+        return level
+
     # The journal.
 
     def _close_batch(self) -> None:
@@ -253,8 +268,8 @@ class Node:
 
     @property
     def holding(self) -> bool:
-        """Whether replies wait for the journal."""
-        return len(self._held_flush) > 0 or len(self._held_fsync) > 0
+        """Whether replies, or batches across brokers, wait for the journal."""
+        return len(self._held_flush) > 0 or len(self._held_fsync) > 0 or len(self.batches) > 0
 
     def wait_for_journal(self, owner: Connected) -> None:
         """Have `owner.resume` called when the node is not congested any more."""
@@ -273,6 +288,7 @@ class Node:
         now = self.begin()
         self.queues.settled(now)
         self.streams.settled()
+        self.batches.settled(now)
         self._release_settled()
 
     def _release_settled(self) -> None:
@@ -294,19 +310,22 @@ class Node:
 
         Until `room_again` nothing is taken that needs room on the disk. What else stood in the `lost`
         batches has happened (a message was delivered, settled, has expired): it is recorded once more, and
-        written with what comes next, or when there is room. Pushes, appends, joins and creations never were.
+        written with what comes next, or when there is room. Pushes, appends, joins and creations never were, and
+        nothing of a batch across brokers.
         When the log is not `recoverable` nothing is confirmed any more.
         """
         self.fault = fault
         self.fenced = not recoverable
-        self.begin()
+        now = self.begin()
         self.queues.withdraw(first_batch)
         self.streams.withdraw(first_batch)
         self._refuse(first_batch)
         if recoverable:
             gone: dict[int, None] = {}
             for payload in lost:
-                self._record_again(payload, gone)
+                self._record_again(payload, 0, len(payload), gone, False)
+        self.batches.withdraw(first_batch, now)
+        if recoverable:
             self.journal.level = FSYNC
             self._left_bytes = len(self.journal.out)
         self._settle()
@@ -323,18 +342,26 @@ class Node:
         self._held_flush = [one for one in self._held_flush if one.batch < first_batch]
         self._held_fsync = [one for one in self._held_fsync if one.batch < first_batch]
 
-    def _record_again(self, payload: bytes, gone: dict[int, None]) -> None:
-        """`gone` are the numbers of queues whose creation is lost, and so all that was done to them."""
-        position: i64 = 0
-        while position < len(payload):
+    def _record_again(
+        self, payload: bytes, position: i64, stop: i64, gone: dict[int, None], undone: bool
+    ) -> None:
+        """`gone` are the numbers of queues whose creation is lost, and so all that was done to them.
+
+        `undone`: these are operations of a batch across brokers.
+        """
+        while position < stop:
             end = position + OPERATION_HEAD_BYTES + i64(read_i32_be(payload, position + 1))
-            if self._stays(payload, position, gone):
+            if payload[position] == BATCH:
+                self._record_again(payload, position + OPERATION_HEAD_BYTES, end, gone, True)
+            elif self._stays(payload, position, gone, undone):
                 self.journal.out.write(payload[position:end])
             position = end
 
-    def _stays(self, payload: bytes, position: i64, gone: dict[int, None]) -> bool:
+    def _stays(self, payload: bytes, position: i64, gone: dict[int, None], undone: bool) -> bool:
         """Whether an operation happened although its batch is lost."""
         kind = i64(payload[position])
+        if undone and (kind == queue_records.ACK or kind == stream_operations.SETTLE):
+            return False
         body = position + OPERATION_HEAD_BYTES
         if queue_records.CREATE <= kind < queue_records.RESTORE_NUMBER:
             number = int(read_i32_be(payload, body))
@@ -343,7 +370,8 @@ class Node:
             return kind != queue_records.PUSH and number not in gone
         if kind == stream_operations.APPEND or kind == stream_operations.JOIN:
             # Nobody waited for it when it was confirmed at once.
-            return self.streams.keeps(read_i64_be(payload, body))
+            first = read_i64_be(payload, body + 8) if kind == stream_operations.APPEND else 0
+            return self.streams.keeps(read_i64_be(payload, body), first)
         return kind != stream_operations.CREATE
 
     def room_again(self) -> None:
@@ -354,7 +382,9 @@ class Node:
 
     def apply(self, kind: i64, data: bytes, start: i64, end: i64, address: i64) -> None:
         """Do one recorded operation again; its body is data[start:end]. StorageError when it makes no sense."""
-        if queue_records.CREATE <= kind <= queue_records.RESTORE_NUMBER:
+        if kind == BATCH:
+            self._apply_batch(data, start, end, address)
+        elif queue_records.CREATE <= kind <= queue_records.RESTORE_NUMBER:
             self.queues.apply(kind, data, start, end, address, self.now)
         elif stream_operations.CREATE <= kind <= stream_operations.GROUP:
             self.streams.apply(kind, data, start, end, address, self.now)
@@ -362,6 +392,18 @@ class Node:
             raise StorageError(
                 f"the log has an operation of kind 0x{kind:02x}, which this version does not know"
             )
+
+    def _apply_batch(self, data: bytes, start: i64, end: i64, address: i64) -> None:
+        """Do the operations of a batch across brokers again."""
+        position = start
+        while position < end:
+            body = position + OPERATION_HEAD_BYTES
+            after = body + i64(read_i32_be(data, position + 1)) if body <= end else end + 1
+            if after > end:
+                raise StorageError(f"a batch across brokers at {address} of the log ends inside an operation")
+            place = address + body - start if address != 0 else 0
+            self.apply(i64(data[position]), data, body, after, place)
+            position = after
 
     def recovered(self) -> None:
         """Every recorded operation has been done again."""

@@ -15,7 +15,7 @@ FRAME_BYTES_MAX = 256 * 1024
 READ_BYTES_MAX = 256 * 1024
 """What asyncio and uvloop hand over at most in one call."""
 PROTOCOL_ERROR = 0x09
-ERROR_CODE_MAX = 0x10
+ERROR_CODE_MAX = 0x12
 
 MADE_UP = {
     "message": u64(1) + u64(2),

@@ -10,7 +10,6 @@ from tests.vectors.table import (
     LIMIT_EXCEEDED,
     NO_RESPONDERS,
     NOT_AUTHORIZED,
-    NOT_AVAILABLE,
     NOT_FOUND,
     PROTOCOL_ERROR,
     REPLY_TIMEOUT,
@@ -27,7 +26,7 @@ from tests.vectors.table import (
 )
 from tests.vectors.wire import EVENT, NO_RESPONSE, b, frame, header_block, string, u8, u32
 
-PING, HELLO, BATCH = 0x40, 0x01, 0x41
+PING, HELLO = 0x40, 0x01
 SET, GET, DEL, INCR, CLEAR_ALL, CLEAR_PREFIX = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
 GETX, DELX, INCRX, MGET, MSET, SCAN, WATCH, UNWATCH = 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
 PUB, SUB, UNSUB, SUBX, UNSUBX, DROPPED, ASK, REPLY = 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28
@@ -75,11 +74,12 @@ vector(
     "HELLO",
     req(HELLO, "s'vectors' ffffffff 00"),
     data(
-        "s'nexo' ?s 00000000 00000007"
+        "s'nexo' ?s 00000000 00000009"
         " s'frame_bytes_max' 0000000000a00000 s'key_bytes_max' 0000000000010000"
         " s'topic_bytes_max' 000000000000ffff s'topic_levels_max' 0000000000000080"
         " s'headers_bytes_max' 0000000000010000 s'keys_per_command_max' 0000000000002710"
-        " s'scan_keys_max' 0000000000002710"
+        " s'scan_keys_max' 0000000000002710 s'batch_commands_max' 00000000000003e8"
+        " s'batch_bytes_max' 0000000000400000"
     ),
 )
 bad("HELLO twice", req(HELLO, "s'x' 00000000 00"), "HELLO", hello=True)
@@ -95,7 +95,6 @@ bad("HELLO with a name that is not UTF-8", req(HELLO, "00000001 ff 00000000 00")
 bad("HELLO with a password", req(HELLO, "s'x' 00000000 01 s'me' s'secret'"), code=NOT_AUTHORIZED)
 bad("HELLO with a token", req(HELLO, "s'x' 00000000 02 s'token'"), code=NOT_AUTHORIZED)
 bad("HELLO with unknown credentials", req(HELLO, "s'x' 00000000 07"), code=NOT_AUTHORIZED)
-bad("BATCH", req(BATCH, "00"), "not available", NOT_AVAILABLE)
 for _opcode in (0x00, 0x20, 0x26, 0x29, 0x2F, 0x42, 0x50, 0x80, 0xFF):
     bad(f"unknown opcode 0x{_opcode:02x}", req(_opcode), "opcode")
 vector("a request without response that fails", frame(NO_RESPONSE, GET, ID, b"\x00"))

@@ -38,7 +38,7 @@ ID = 0xFEDCBA98
 INVALID_ARGUMENT, NOT_FOUND, CONFLICT, NOT_AUTHORIZED, FENCED, NOT_MEMBER = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 SLOW_CONSUMER, STORAGE_ERROR, PROTOCOL_ERROR = 0x07, 0x08, 0x09
 LIMIT_EXCEEDED, TOO_OLD, NO_RESPONDERS, REPLY_TIMEOUT, NOT_AVAILABLE = 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
-SEQUENCE_MISMATCH = 0x10
+SEQUENCE_MISMATCH, BATCH_REFUSED, PRECONDITION_FAILED = 0x10, 0x11, 0x12
 
 
 class Expected(NamedTuple):
@@ -117,10 +117,21 @@ class Known:
             version, kind, code, correlation, length = HEADER.unpack_from(data)
             assert version == 9
             payload, data = data[HEADER_BYTES : HEADER_BYTES + length], data[HEADER_BYTES + length :]
-            for name, value in self.found.items():
-                payload = payload.replace(MARKS[name], value)
-            filled += frame(kind, code, correlation, payload)
+            filled += frame(kind, code, correlation, self.filled(code, payload))
         return filled
+
+    def filled(self, code: int, payload: bytes) -> bytes:
+        """A payload with its marks replaced; in a BATCH that changes the lengths of commands."""
+        if code == 0x41 and payload[:5] == bytes(5) and any(mark in payload for mark in MARKS.values()):
+            commands, place = payload[:9], 9
+            while place < len(payload):
+                end = place + 5 + int.from_bytes(payload[place + 1 : place + 5], "big")
+                commands += payload[place : place + 1] + string(self.filled(0, payload[place + 5 : end]))
+                place = end
+            return commands
+        for name, value in self.found.items():
+            payload = payload.replace(MARKS[name], value)
+        return payload
 
 
 def req(opcode: int, payload: bytes | str = b"", correlation: int = ID) -> bytes:

@@ -1,8 +1,8 @@
-"""What happened to the store's keys, for those who watch: the change log and the watches.
+"""What happened to the store's keys, for those who watch: the change log and the watches; and for who may undo.
 
 Nothing is kept until the first watch is made; from then on the latest changes are held so that a watch
 can resume. Owns the log, the watches and what each is still to be told in this turn. It does not know the
-table, and a watcher is told only in `flush`.
+table, and a watcher is told only in `flush`. A Hold looks after one key, log or not.
 
 Versions in the log have no gaps: each change raised the store's version by one.
 """
@@ -65,6 +65,51 @@ class Watch:
 
 
 @final
+class Hold:
+    """What a key held before a batch across brokers wrote it, in case that must be undone: `value` None = nothing.
+
+    `added` is what others have added to the key, as a counter, since the batch. It ends when somebody else
+    writes the key otherwise, and when the batch is durable.
+    """
+
+    __slots__ = ("_changes", "_done", "_under", "added", "expires_at", "key", "value")
+
+    def __init__(self, changes: Changes, key: bytes, value: bytes | None, expires_at: i64) -> None:
+        self.key = key
+        self.value = value
+        self.expires_at = expires_at
+        self.added: i64 = 0
+        self._changes = changes
+        self._done = False
+        self._under = changes.holds.pop(key, None)  # that of an earlier batch on the same key
+
+    def begin(self) -> None:
+        """The batch has written the key."""
+        self._changes.holds[self.key] = self
+
+    def release(self) -> None:
+        """The batch is durable: nothing will be undone."""
+        self._done = True
+        self._under = None
+        if self._changes.holds.get(self.key) is self:
+            del self._changes.holds[self.key]
+
+    def take_back(self) -> bool:
+        """Whether the key is to be given back what it held; the latest batch goes first."""
+        if self._changes.holds.get(self.key) is not self:
+            return False
+        del self._changes.holds[self.key]
+        return True
+
+    def taken_back(self) -> None:
+        """The key has been given back: an earlier batch may be next."""
+        under = self._under
+        if under is not None and not under._done:
+            under.added += self.added
+            self._changes.holds[self.key] = under
+
+
+@final
 class Changes:
     """The change log and the watches of one store. `oldest` is the first version that the log holds."""
 
@@ -78,7 +123,9 @@ class Changes:
         "_size",
         "_told",
         "_turn",
+        "_unheld",
         "_watches",
+        "holds",
         "last",
         "oldest",
         "recording",
@@ -98,6 +145,8 @@ class Changes:
         self._exact: dict[bytes, list[Watch]] = {}
         self._by_length: dict[int, dict[bytes, list[Watch]]] = {}  # prefix watches by the prefix's length
         self._lengths: list[int] = []  # sorted
+        self.holds: dict[bytes, Hold] = {}
+        self._unheld: Hold | None = None  # the one that the latest change has ended
 
     def __len__(self) -> int:
         return int(self._watches)
@@ -107,6 +156,11 @@ class Changes:
         self.recording = True
         self.forget(version)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody wants to know of changes."""
+        return not self.recording and len(self.holds) == 0
+
     def forget(self, version: i64) -> None:
         """Empties the log: nothing up to `version` can be resumed from before it."""
         self._ring = [None] * int(self._size)
@@ -114,8 +168,21 @@ class Changes:
         self.oldest = version + 1
         self.last = version
 
+    def cleared(self, version: i64) -> None:
+        """All keys are gone: nothing before that can be resumed from, or undone."""
+        self.holds = {}
+        if self.recording:
+            self.forget(version)
+
     def record(self, kind: i64, version: i64, key: bytes, value: bytes | None, expires_at: i64) -> None:
         """Notes a change, whose version follows the last one's."""
+        self._unheld = None
+        if (
+            self.holds and kind != CHANGE_EXPIRED
+        ):  # which nobody has written: what was there before may come back
+            self._unheld = self.holds.pop(key, None)
+        if not self.recording:
+            return
         assert version == self.last + 1, "the change log has a gap"
         change = Change(kind, version, key, value, expires_at)
         if version - self.oldest >= self._size:
@@ -225,6 +292,24 @@ class Changes:
                 if watch.active:
                     batch, watch.batch = watch.batch, []
                     watch.watcher.changed(watch.watch_id, batch)
+
+    def stepped(self, delta: i64) -> None:
+        """The latest change was a step of a counter: what a batch has added to it can still be taken back."""
+        hold = self._unheld
+        if hold is not None:
+            hold.added += delta
+            self.holds[hold.key] = hold
+
+    def rescheduled(self, key: bytes, expires_at: i64) -> None:
+        """A key has got another time to live, which what was there before would have got, too."""
+        hold = self.holds.get(key)
+        if hold is not None:
+            hold.expires_at = expires_at
+
+    def unhold(self, prefix: bytes) -> None:
+        """All keys with a prefix are being deleted, those that are not there at the moment included."""
+        for key in [one for one in self.holds if one.startswith(prefix)]:
+            del self.holds[key]
 
     def _match(self, change: Change) -> None:
         key = change.key

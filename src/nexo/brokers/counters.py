@@ -33,6 +33,13 @@ def overflows(number: i64, delta: i64) -> bool:
     return number < I64_MIN - delta
 
 
+def added(number: i64, delta: i64) -> i64:
+    """The sum. Raises InvalidArgumentError when it does not fit into 64 bits."""
+    if overflows(number, delta):
+        raise InvalidArgumentError(f"{number} {delta:+} is outside the range of a 64-bit integer")
+    return number + delta
+
+
 def step(number: i64, delta: i64, minimum: i64, maximum: i64, saturate: bool) -> i64:
     """What may be added to `number`: `delta`, less when it saturates, 0 when a bound is in the way."""
     bound = maximum if delta > 0 else minimum

@@ -50,6 +50,11 @@ class Entry:
         self.clock: i32 = 0
 
 
+def account(key: bytes, value: bytes) -> i64:
+    """What a key costs with its value, in bytes."""
+    return ENTRY_BYTES + len(key) + len(value)
+
+
 @final
 @mypyc_attr(acyclic=True)
 class PutResult:

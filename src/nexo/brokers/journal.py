@@ -11,6 +11,7 @@ This module knows neither the log's format nor a file. `storage.log.Log` is the 
     0x10 … 0x1F         queues
     0x20 … 0x2F         retained messages
     0x30 … 0x3F         streams and their groups
+    0x40                BATCH: a batch across brokers; its body is operations of the kinds above
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ FSYNC: Final = 2
 LEVELS: Final = ("memory", "flush", "fsync")
 
 OPERATION_HEAD_BYTES: Final = 5  # kind and length of the body
+BATCH: Final = 0x40
 
 
 def level_number(name: str) -> i64:
@@ -50,7 +52,8 @@ class Journal:
     operating system and the disk. `level` is the strictest level asked for in the open batch. `base` is
     the address at which the open batch's operations will lie. An *address* is a place in the log, the
     number of a log file in the high 32 bits and an offset below: a body that is found there again need
-    not stay in memory. `pending_bytes` have been recorded and are not written yet.
+    not stay in memory. `pending_bytes` have been recorded and are not written yet. While a batch across brokers
+    is applied, `floor` is its level: what is recorded then is shown no sooner than it promises.
     """
 
     def __init__(self, keeping: bool = False) -> None:
@@ -58,6 +61,7 @@ class Journal:
         self.out = BytesWriter()
         self.batch: i64 = 1
         self.level: i64 = MEMORY
+        self.floor: i64 = MEMORY
         self.written: i64 = 0
         self.synced: i64 = 0
         self.base: i64 = 0
@@ -93,8 +97,22 @@ class Journal:
 
     def end(self) -> None:
         """Completes the operation: its length is known now."""
+        self.end_at(self._body_start)
+
+    def begin_batch(self, level: i64) -> i64:
+        """Starts a BATCH, whose body is the operations until `end_batch`, which gets what this gives."""
+        self.begin(BATCH, level)
+        self.floor = level
+        return self._body_start
+
+    def end_batch(self, start: i64) -> None:
+        """Completes a BATCH."""
+        self.floor = MEMORY
+        self.end_at(start)
+
+    def end_at(self, start: i64) -> None:
+        """Completes the operation whose body begins at a place of `out`."""
         out = self.out
-        start = self._body_start
         size: i64 = len(out) - start
         out[start - 4] = u8((size >> 24) & 0xFF)
         out[start - 3] = u8((size >> 16) & 0xFF)

@@ -21,11 +21,12 @@ from nexo.brokers.changes import (
     CHANGE_EXPIRED,
     CHANGE_SET,
     Changes,
+    Hold,
     Watch,
     Watcher,
 )
-from nexo.brokers.counters import I64_MAX, I64_MIN, counter, overflows, step
-from nexo.brokers.entry import ENTRY_BYTES, Bucket, DeleteResult, Entry, IncrResult, Page, PutResult
+from nexo.brokers.counters import I64_MAX, I64_MIN, added, counter, step
+from nexo.brokers.entry import ENTRY_BYTES, Bucket, DeleteResult, Entry, IncrResult, Page, PutResult, account
 from nexo.brokers.eviction import POLICIES, REJECT, Evictor
 from nexo.brokers.expiry import Expiry
 from nexo.brokers.keyindex import SMALL, KeyIndex, successor
@@ -189,6 +190,7 @@ class Store:
         """Deletes a key; whether there was one."""
         entry = self._living(key, now)
         if entry is None:
+            self._changes.holds.pop(key, None)
             return False
         self._remove(key, entry, CHANGE_DELETED)
         return True
@@ -197,6 +199,7 @@ class Store:
         """Deletes a key if it has this version (-1 = any; 0 is never there to be deleted)."""
         entry = self._living(key, now)
         if entry is None:
+            self._changes.holds.pop(key, None)
             return DeleteResult(False, 0, None)
         matches = expected_version < 0 or expected_version == entry.version
         result = DeleteResult(matches, entry.version, entry.value)
@@ -216,12 +219,20 @@ class Store:
             self._remove(key, entry, CHANGE_DELETED)
             return None
         entry.expires_at = expires_at
+        if self._tracking & _LOG:
+            self._changes.rescheduled(key, expires_at)
         if expires_at != 0:
             self._expiry.schedule(key, entry, now)
         if self._tracking & _CAP:
-            self._evictor.note(key, entry, _account(key, entry.value), self._entries)
+            self._evictor.note(key, entry, account(key, entry.value), self._entries)
             self._evictor.touch(entry, now)
         return entry
+
+    def hold(self, key: bytes, now: i64) -> Hold:
+        """What a key holds now: the caller writes it next, `begin`s the hold, and may have to take it back."""
+        self._tracking |= _LOG
+        entry = self._living(key, now)
+        return Hold(self._changes, key, entry.value if entry else None, entry.expires_at if entry else 0)
 
     # Counters.
 
@@ -232,11 +243,10 @@ class Store:
         MemoryLimitError; the value is then as it was.
         """
         entry = self._living(key, now)
-        number = counter(entry)
-        if overflows(number, delta):
-            raise InvalidArgumentError(f"{number} {delta:+} is outside the range of a 64-bit integer")
-        number += delta
+        number = added(counter(entry), delta)
         self._write(key, entry, int_value(number), entry.expires_at if entry is not None else 0, now)
+        if self._tracking & _LOG:
+            self._changes.stepped(delta)
         return number
 
     def incr_bounded(
@@ -271,6 +281,8 @@ class Store:
             return IncrResult(number, 0, entry.version, expires_at)
         number += applied
         self._write(key, entry, int_value(number), expires_at, now)
+        if self._tracking & _LOG:
+            self._changes.stepped(applied)
         return IncrResult(number, applied, self.version, expires_at)
 
     # Many keys.
@@ -293,13 +305,13 @@ class Store:
             for key in sizes:
                 self.delete(key, now)
             return PutResult(True, self.version if pairs else 0, None)
-        if self._memory_max > 0:
-            self._make_room_for_many(sizes, now)
+        self.reserve(sizes, now)
         for key, value in pairs:
             self._apply(key, self._entries.get(key), value, expires_at, now)
         return PutResult(True, self.version if pairs else 0, None)
 
-    def _make_room_for_many(self, sizes: dict[bytes, int], now: i64) -> None:
+    def reserve(self, sizes: dict[bytes, int], now: i64) -> None:
+        """Makes room for values of these sizes together. Raises MemoryLimitError, and has evicted nothing then."""
         growth: i64 = 0
         kept: i64 = 0
         for key, size in sizes.items():
@@ -309,8 +321,8 @@ class Store:
             else:
                 growth += size - len(entry.value)
                 if entry.slot >= 0:
-                    kept += _account(key, entry.value)
-        if self.memory_bytes + growth > self._memory_max and growth > 0:
+                    kept += account(key, entry.value)
+        if growth > 0 and self.memory_bytes + growth > self._memory_max > 0:
             self._make_room(growth, kept, sizes, now)
 
     # What every write goes through.
@@ -324,17 +336,8 @@ class Store:
         return entry
 
     def _write(self, key: bytes, entry: Entry | None, value: bytes, expires_at: i64, now: i64) -> None:
-        if self._memory_max > 0:
-            growth: i64 = len(value)
-            kept: i64 = 0
-            if entry is None:
-                growth += ENTRY_BYTES + len(key)
-            else:
-                growth -= len(entry.value)
-                if entry.slot >= 0:
-                    kept = _account(key, entry.value)
-            if growth > 0 and self.memory_bytes + growth > self._memory_max:
-                self._make_room(growth, kept, {key: 0}, now)
+        if self._memory_max > 0 and self.memory_bytes + account(key, value) > self._memory_max:
+            self.reserve({key: len(value)}, now)
         self._apply(key, entry, value, expires_at, now)
 
     def _apply(self, key: bytes, entry: Entry | None, value: bytes, expires_at: i64, now: i64) -> None:
@@ -359,14 +362,14 @@ class Store:
         if expires_at != 0:
             self._expiry.schedule(key, entry, now)
         if tracking & _CAP:
-            self._evictor.note(key, entry, _account(key, value), self._entries)
+            self._evictor.note(key, entry, account(key, value), self._entries)
             self._evictor.touch(entry, now)
         if tracking & _LOG:
             self._changes.record(CHANGE_SET, version, key, value, expires_at)
 
     def _remove(self, key: bytes, entry: Entry, kind: i64) -> None:
         self.version += 1
-        size = _account(key, entry.value)
+        size = account(key, entry.value)
         self.memory_bytes -= size
         if entry.slot >= 0:
             self._evictor.forget(entry, size, self._entries)
@@ -473,6 +476,7 @@ class Store:
     def clear_prefix(self, prefix: bytes, now: i64, limit: i64) -> i64:
         """Deletes keys with a prefix, at most `limit`; how many. While that is `limit`, there may be more."""
         deleted: i64 = 0
+        self._changes.unhold(prefix)
         index = self._settle_index()
         while deleted < limit:
             keys = index.take(prefix, limit - deleted)
@@ -502,7 +506,7 @@ class Store:
         if entries:
             self.version += 1
         if self._tracking & _LOG:
-            self._changes.forget(self.version)
+            self._changes.cleared(self.version)
         lists = self._expiry.lists() + self._evictor.lists() + self._index.lists()
         self._leftovers.add(entries, lists)
         self._expiry = Expiry()
@@ -591,7 +595,5 @@ class Store:
     def flush_watches(self) -> None:
         """Hands each watch the changes of the turn."""
         self._changes.flush()
-
-
-def _account(key: bytes, value: bytes) -> i64:
-    return ENTRY_BYTES + len(key) + len(value)
+        if self._changes.idle:
+            self._tracking &= ~_LOG

@@ -28,14 +28,27 @@ OVERFLOW: Final = b"overflow: the queue was full"
 
 @final
 class StagedBatch:
-    """Messages of one batch of the journal, in the order of their ids."""
+    """Messages of one batch of the journal that wait for the same level, in the order of their ids."""
 
-    __slots__ = ("batch", "first", "messages")
+    __slots__ = ("batch", "first", "level", "messages")
 
-    def __init__(self, batch: i64) -> None:
+    def __init__(self, batch: i64, level: i64) -> None:
         self.batch = batch
+        self.level = level
         self.messages: list[QueueMessage] = []
         self.first: i64 = 0  # before this one all are gone
+
+
+@final
+class Ahead:
+    """What is to be pushed before something else: dedup keys, and how much it is."""
+
+    __slots__ = ("count", "keys", "size")
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, None] = {}
+        self.count: i64 = 0
+        self.size: i64 = 0
 
 
 @final
@@ -76,11 +89,10 @@ class Intake:
     def push_many(self, items: list[Item], now: i64) -> list[i64]:
         """Adds messages, all or none; gives an id for each, for a duplicate that of the first."""
         parts = self._parts
-        if len(items) > MESSAGES_PER_PUSH_MAX:
-            raise LimitExceededError(
-                f"MESSAGES_PER_PUSH_MAX ({MESSAGES_PER_PUSH_MAX}) is below {len(items)} messages in one push"
-            )
-        self._admit(items, now)
+        ahead = Ahead()
+        self.check(items, ahead, now)
+        if parts.definition.limited and ahead.count > 0:
+            self._make_room(ahead.count, ahead.size, now)
         ids: list[i64] = []
         messages: list[QueueMessage] = []
         for item in items:
@@ -101,6 +113,9 @@ class Intake:
             parts.records.pushed_many(messages, now)
             for message in messages:
                 self._stage(message)
+        elif parts.records.raised():
+            for message in messages:
+                self._stage(message)
         else:
             for message in messages:
                 parts.backlog.place(message, now)
@@ -108,23 +123,24 @@ class Intake:
             parts.wake()
         return ids
 
-    def _admit(self, items: list[Item], now: i64) -> None:
-        """Raises before anything is changed; then sees to it that there is room."""
+    def check(self, items: list[Item], ahead: Ahead, now: i64) -> None:
+        """Raises what `push_many` would, once what is `ahead` has been pushed; then these are ahead, too."""
+        if len(items) > MESSAGES_PER_PUSH_MAX:
+            raise LimitExceededError(
+                f"MESSAGES_PER_PUSH_MAX ({MESSAGES_PER_PUSH_MAX}) is below {len(items)} messages in one push"
+            )
         parts = self._parts
-        keys: dict[bytes, None] = {}
-        count: i64 = 0
-        size: i64 = 0
         for item in items:
             check(item, now)
             if item.dedup:
-                if item.dedup in keys or parts.dedup.known(item.dedup, now) != 0:
+                if item.dedup in ahead.keys or parts.dedup.known(item.dedup, now) != 0:
                     continue
-                keys[item.dedup] = None
-            count += 1
-            size += len(item.value) + len(item.headers)
-        parts.dedup.check_room(len(keys))
-        if parts.definition.limited and count > 0:
-            self._make_room(count, size, now)
+                ahead.keys[item.dedup] = None
+            ahead.count += 1
+            ahead.size += len(item.value) + len(item.headers)
+        parts.dedup.check_room(len(ahead.keys))
+        if parts.definition.limited and ahead.count > 0:
+            self._check_room(ahead.count, ahead.size)
 
     def _message(self, item: Item, now: i64) -> QueueMessage:
         """A new message with its id, known to the backlog and waiting nowhere yet."""
@@ -159,8 +175,9 @@ class Intake:
         self.staged += 1
         self.staged_bytes += message.size
         batch = self._parts.records.batch()
-        if not self._staged or self._staged[-1].batch != batch:
-            self._staged.append(StagedBatch(batch))
+        level = self._parts.records.level()
+        if not self._staged or self._staged[-1].batch != batch or self._staged[-1].level != level:
+            self._staged.append(StagedBatch(batch, level))
             if not self._listed:
                 self._listed = True
                 self._parts.agenda.staging.append(int(self._parts.number))
@@ -173,12 +190,12 @@ class Intake:
     def settle(self, now: i64) -> bool:
         """Releases what has become durable; whether anything is still staged."""
         parts = self._parts
-        done: i64 = 0
+        waiting: list[StagedBatch] = []
         late: list[QueueMessage] = []
         for staged in self._staged:
-            if not parts.records.settled(staged.batch):
-                break
-            done += 1
+            if not parts.records.settled(staged.batch, staged.level):
+                waiting.append(staged)
+                continue
             for message in staged.messages:
                 if self.buried:
                     self.buried.pop(int(message.id), None)
@@ -191,8 +208,8 @@ class Intake:
                     parts.backlog.place(message, now)
                     if message.due_at != 0:
                         parts.due(message.due_at)
-        if done > 0:
-            del self._staged[:done]
+        if len(waiting) < len(self._staged):
+            self._staged = waiting
             if late:
                 parts.expire(late, now)
             parts.wake()
@@ -239,8 +256,8 @@ class Intake:
 
     # A full queue.
 
-    def _make_room(self, count: i64, size: i64, now: i64) -> None:
-        """Applies the overflow policy. Raises LimitExceededError, and nothing has changed then."""
+    def _check_room(self, count: i64, size: i64) -> None:
+        """Raises LimitExceededError when the overflow policy cannot make room for so much."""
         parts = self._parts
         definition = parts.definition
         backlog = parts.backlog
@@ -262,6 +279,13 @@ class Intake:
                 f"queue {parts.title} is full: bytes_max ({definition.bytes_max}), it holds {backlog.bytes} "
                 f"and {size} more do not fit"
             )
+
+    def _make_room(self, count: i64, size: i64, now: i64) -> None:
+        """Applies the overflow policy. Raises LimitExceededError, and nothing has changed then."""
+        self._check_room(count, size)
+        parts = self._parts
+        definition = parts.definition
+        backlog = parts.backlog
         while (definition.messages_max > 0 and backlog.index.count + count > definition.messages_max) or (
             definition.bytes_max > 0 and backlog.bytes + size > definition.bytes_max
         ):

@@ -11,7 +11,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from nexo.brokers.queue.consumers import Consumer, Holding
-from nexo.brokers.queue.message import Delivery, QueueMessage
+from nexo.brokers.queue.message import LEASED, Delivery, QueueMessage
 from nexo.brokers.queue.parts import Parts
 from nexo.brokers.queue.records import ACK
 from nexo.errors import InvalidArgumentError, LimitExceededError, StorageError
@@ -153,6 +153,37 @@ class Lending:
             parts.records.ids(ACK, done)
             parts.counters.acked += len(done)
         return outcomes
+
+    # An ack in a batch across brokers: the lease ends at once, the message goes when the batch is durable.
+
+    def lent(self, id: i64, token: i64) -> QueueMessage | None:
+        """The message of a lease; None when it has ended."""
+        delivery = self._parts.leases.find(id, token)
+        return None if delivery is None else delivery.message
+
+    def begin_ack(self, id: i64, token: i64) -> None:
+        """Ends a lease that is there. Its message stays LEASED, and to nobody, until one of the next two is called."""
+        delivery = self._parts.leases.find(id, token)
+        assert delivery is not None, "the lease was not looked for"
+        self._parts.leases.end(delivery, False)
+        self._parts.records.acked(id)
+
+    def end_ack(self, message: QueueMessage) -> None:
+        """The batch is durable."""
+        if self._between(message):
+            self._parts.backlog.finish(message)
+            self._parts.counters.acked += 1
+            self._freed(message)
+
+    def undo_ack(self, message: QueueMessage, now: i64) -> None:
+        """The batch could not be stored: the message is delivered again."""
+        if self._between(message):
+            message.due_at = 0
+            self._give_back([message], True, b"", now)
+
+    def _between(self, message: QueueMessage) -> bool:
+        """Whether it is still there: an operator may have purged the queue meanwhile."""
+        return message.state == LEASED and self._parts.backlog.index.get(message.id) is message
 
     def nack(self, id: i64, token: i64, reason: bytes, mode: i64, delay_ms: i64, now: i64) -> i64:
         """The message was not handled: DONE (it will come back), DIED, or FENCED.

@@ -82,9 +82,17 @@ class Records:
         """Whether messages of this queue are recorded now."""
         return self._level != MEMORY and self._journal.keeping
 
-    def settled(self, batch: i64) -> bool:
-        """Whether what this queue did in a batch is as durable as it promises."""
-        return self._journal.settled(batch, self._level)
+    def raised(self) -> bool:
+        """Whether what is done now is part of a batch across brokers, and waits for it."""
+        return self._journal.floor != MEMORY
+
+    def level(self) -> i64:
+        """What has to be reached before that which is written now is shown."""
+        return max(self._level, self._journal.floor)
+
+    def settled(self, batch: i64, level: i64) -> bool:
+        """Whether what was written in a batch is as durable as a level promises."""
+        return self._journal.settled(batch, level)
 
     def batch(self) -> i64:
         """The number of the batch that takes what is written now."""

@@ -210,6 +210,17 @@ class Backlog:
                     self.pending[seq] = following
                 self.release(following, following.deadline, following.reason or RESTARTED, now)
 
+    def hold(self, pending: Pending) -> None:
+        """Keeps a message from going out again, until it is settled or let go. No receipt is valid meanwhile."""
+        self.end_lease(pending)
+        pending.state = KNOWN
+        pending.token = 0
+
+    def let_go(self, pending: Pending) -> None:
+        """A message that was held comes again at once."""
+        pending.state = READY
+        heappush(self._ready, pending.seq)
+
     def give_back(self, pending: Pending, reason: bytes, due: i64, now: i64) -> None:
         """A consumer could not process a message: it comes again when it is due, or is given up."""
         self.end_lease(pending)

@@ -73,6 +73,7 @@ class Group(Scheduled):
         self.backlog = Backlog(log, number)
         self.members: dict[bytes, Member] = {}
         self.generation: i64 = 0
+        self.closed = False
         self.recorded_batch = log.commons.journal.batch
         self.idle_since = now
         self.delivered: i64 = 0
@@ -257,6 +258,38 @@ class Group(Scheduled):
         if self._line:
             self._agenda.rouse(self)
 
+    # An ack in a batch across brokers: the receipt is void at once, the message is settled when the batch is durable.
+
+    def lent(self, consumer_id: bytes, generation: i64, seq: i64, token: i64) -> Pending:
+        """The message of a receipt. Raises what `ack` does."""
+        self._member(consumer_id, generation)
+        pending = self.backlog.held(generation, seq, token)
+        if pending is None:
+            raise _superseded(seq)
+        return pending
+
+    def begin_ack(self, pending: Pending) -> None:
+        """Records that a message is settled, and keeps it back until one of the next two is called."""
+        stream_journal.write_settled(self.log, self.number, pending.seq, 1)
+        self.backlog.hold(pending)
+
+    def end_ack(self, pending: Pending, now: i64) -> None:
+        """The batch is durable."""
+        if self._between(pending):
+            self.acked += 1
+            self.backlog.settle(pending, now)
+            self.appended()
+
+    def undo_ack(self, pending: Pending) -> None:
+        """The batch could not be stored: the message is handed out again."""
+        if self._between(pending):
+            self.backlog.let_go(pending)
+            self.appended()
+
+    def _between(self, pending: Pending) -> bool:
+        """Whether it still waits: the group may have been deleted, or have sought another place, meanwhile."""
+        return not self.closed and self.backlog.pending.get(pending.seq) is pending
+
     def ack_many(
         self, consumer_id: bytes, generation: i64, seqs: list[int], tokens: list[int], now: i64
     ) -> list[int]:
@@ -410,6 +443,7 @@ class Group(Scheduled):
 
     def close(self, error: ServerError) -> None:
         """The group is gone: those who wait are told, and nothing is due any more."""
+        self.closed = True
         self._agenda.schedule(self, 0)
         for waiting in list(self._line):
             waiting.fail(error)

@@ -57,6 +57,8 @@ class StreamLog(Stager):
         self.staged_batch: i64 = 0
         self.deleted = False
         self._last_time: i64 = 0
+        self._raised: i64 = MEMORY  # the level that batches across brokers have asked for,
+        self._raised_batch: i64 = 0  # and the batch of the journal that has to reach it
         self._writer: BytesWriter | None = None
         self._open_first: i64 = 0  # of the block that is being written
         self._closed: list[tuple[bytes, int, int]] = []  # blocks of the turn: bytes, first sequence, time
@@ -94,20 +96,36 @@ class StreamLog(Stager):
         last append. An append that a producer repeats adds nothing and gets the answer it got before; until
         `unsettled()` says otherwise that one is not durable either.
         """
-        if producer:
-            if len(producer) > PRODUCER_ID_BYTES_MAX:
-                raise LimitExceededError(
-                    f"producer id of {len(producer)} bytes: producer_id_bytes_max is {PRODUCER_ID_BYTES_MAX}"
-                )
-            if producer_seq < 0:
-                raise InvalidArgumentError("a producer numbers its appends from 0 on")
-            first, count = self.producers.find(producer, producer_seq)
-            if first != 0:
-                return first, count, True
-        if expected_last >= 0 and expected_last != self.next_seq - 1:
+        known_first, known_count = self.known(producer, producer_seq)
+        if known_first != 0:
+            return known_first, known_count, True
+        self.check(records, expected_last, self.next_seq - 1)
+        first = self.next_seq
+        count: i64 = len(records)
+        for key, value, headers in records:
+            self.append(key, value, headers, now)
+        if producer and count > 0:
+            self.producers.note(producer, producer_seq, first, count)
+            self._notes.append((producer, producer_seq, first, count))
+        return first, count, False
+
+    def known(self, producer: bytes, number: i64) -> tuple[i64, i64]:
+        """The first sequence and the count of an append that is here already; (0, 0) for a new one, or no producer."""
+        if not producer:
+            return 0, 0
+        if len(producer) > PRODUCER_ID_BYTES_MAX:
+            raise LimitExceededError(
+                f"producer id of {len(producer)} bytes: producer_id_bytes_max is {PRODUCER_ID_BYTES_MAX}"
+            )
+        if number < 0:
+            raise InvalidArgumentError("a producer numbers its appends from 0 on")
+        return self.producers.find(producer, number)
+
+    def check(self, records: list[tuple[bytes, bytes, bytes]], expected_last: i64, last: i64) -> None:
+        """Raises what `append_many` would for a new append, if the last sequence were `last`."""
+        if expected_last >= 0 and expected_last != last:
             raise SequenceMismatchError(
-                f"the last sequence is {self.next_seq - 1}, not {expected_last}",
-                {"actual": self.next_seq - 1},
+                f"the last sequence is {last}, not {expected_last}", {"actual": int(last)}
             )
         if len(records) > APPEND_RECORDS_MAX:
             raise LimitExceededError(
@@ -115,14 +133,14 @@ class StreamLog(Stager):
             )
         for key, value, _ in records:
             check(key, value)
-        first = self.next_seq
-        count = len(records)
-        for key, value, headers in records:
-            self.append(key, value, headers, now)
-        if producer and count > 0:
-            self.producers.note(producer, producer_seq, first, count)
-            self._notes.append((producer, producer_seq, first, count))
-        return first, count, False
+
+    @property
+    def level(self) -> i64:
+        """What an answer to an append promises: the stream's durability, or more while records of a batch across
+        brokers wait for more, because what follows them is shown after them."""
+        if self._raised != MEMORY and self.commons.journal.settled(self._raised_batch, self._raised):
+            self._raised = MEMORY
+        return max(self.definition.durability, self._raised)
 
     def unsettled(self) -> i64:
         """The batch that must settle before all that was appended is durable; 0 when it is."""
@@ -156,13 +174,16 @@ class StreamLog(Stager):
             return
         first: i64 = blocks[0][1]
         journal = self.commons.journal
-        level = self.definition.durability
         if not journal.keeping:
             for block, start, time in blocks:
                 self.blocks.add(block, start, time, 0, 0)
             self._look_at_bounds()
             self._show(self.next_seq - 1)
             return
+        if journal.floor > self.definition.durability and journal.floor >= self.level:
+            self._raised = journal.floor
+            self._raised_batch = journal.batch
+        level = self.level
         out = journal.begin(APPEND, level)
         write_i64_be(out, self.number)
         write_i64_be(out, first)
@@ -214,7 +235,7 @@ class StreamLog(Stager):
 
     def retract(self, staged: Staged) -> None:
         """A batch failed. What nobody has seen is forgotten; what was visible stays, in memory alone."""
-        if self.deleted:
+        if self.deleted or staged.first >= self.next_seq:
             return
         if staged.last <= self.last_seq:
             self.blocks.unlog(staged.first)

@@ -175,10 +175,15 @@ class Streams:
                 stream = self._registry.by_number[group.log.number]
                 stream.forget_group(group)
 
-    def keeps(self, number: i64) -> bool:
-        """Whether what a stream did stays although its batch has failed: it is there, and of level memory."""
+    def keeps(self, number: i64, first_seq: i64) -> bool:
+        """Whether what a stream did stays although its batch has failed: it is there, and of level memory.
+
+        `first_seq` is that of an append, else 0: one that waited for a batch across brokers is gone with it.
+        """
         stream = self._registry.by_number.get(number)
-        return stream is not None and stream.definition.durability == MEMORY
+        if stream is None or stream.definition.durability != MEMORY:
+            return False
+        return first_seq < stream.next_seq
 
     def advance(self, now: i64, budget: i64) -> i64:
         """Does what is due: retention, leases, retries, deadlines of those who wait, idle groups.

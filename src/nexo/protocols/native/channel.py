@@ -35,6 +35,8 @@ class ServerInfo:
             ("headers_bytes_max", limits.HEADERS_BYTES_MAX),
             ("keys_per_command_max", limits.KEYS_PER_COMMAND_MAX),
             ("scan_keys_max", limits.SCAN_KEYS_MAX),
+            ("batch_commands_max", limits.BATCH_COMMANDS_MAX),
+            ("batch_bytes_max", limits.BATCH_BYTES_MAX),
         ]
 
 

@@ -29,6 +29,12 @@ PING: Final = 0x40
 BATCH: Final = 0x41
 GOING_AWAY: Final = 0x42
 
+REQUIRE_VERSION: Final = 0x01
+REQUIRE_KEY: Final = 0x02
+REQUIRE_QUEUE: Final = 0x03
+REQUIRE_STREAM: Final = 0x04
+REQUIRE_LAST_SEQ: Final = 0x05
+
 # Store.
 MAP_SET: Final = 0x02
 MAP_GET: Final = 0x03
@@ -53,6 +59,8 @@ SET_RETURN_OLD: Final = 0x10
 SET_VERSION: Final = 0x20
 SET_TTL_MS: Final = 0x40
 SET_TTL_ABSOLUTE: Final = 0x80
+SET_ANSWERED: Final = 0x36
+"""Any of these has the write answered with DATA."""
 
 GETX_TTL: Final = 0x01
 GETX_TTL_ABSOLUTE: Final = 0x02

@@ -8,8 +8,9 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from nexo import limits
+from nexo.brokers.batch.steps import Publication
 from nexo.brokers.message import Message
-from nexo.brokers.pubsub import Encoding, Subscription
+from nexo.brokers.pubsub import Encoding, PubSub, Subscription
 from nexo.brokers.requests import Requester
 from nexo.brokers.topics import check_filter, check_group, check_topic
 from nexo.errors import (
@@ -88,24 +89,8 @@ class PubSubCommands:
 
     def publish_with(self, payload: Payload, now: i64) -> None:
         topic = payload.string("the topic")
-        check_topic(topic)
         flags = payload.u8("the flags")
-        expires_at: i64 = 0
-        if flags & op.PUB_TTL:
-            if flags & op.PUB_TTL_MS:
-                expires_at = deadline(payload.u64("the TTL"), now)
-            else:
-                expires_at = deadline(payload.u32("the TTL") * 1000, now)
-        headers = payload.headers() if flags & op.PUB_HEADERS else b""
-        receivers: i64 = 0
-        if flags & op.PUB_CLEAR:
-            # The published client sends a null value along; it means nothing here.
-            self.pubsub.clear_retained(topic)
-        else:
-            value = payload.value()
-            if flags & op.PUB_RETAIN:
-                self.pubsub.retain(topic, value, headers, expires_at)
-            receivers = self.pubsub.publish(Message(topic, value, headers, 0))
+        receivers = read_publication(self.pubsub, payload, topic, flags, now).publish()
         if flags & op.PUB_COUNT:
             out = BytesWriter()
             write_i32_be(out, i32(receivers))
@@ -203,3 +188,19 @@ class PubSubCommands:
         if not self.channel.node.requests.reply(request_id, value, headers):
             raise ResourceNotFoundError("the request was answered already, or its time is over")
         self.channel.ok()
+
+
+def read_publication(pubsub: PubSub, payload: Payload, topic: bytes, flags: i64, now: i64) -> Publication:
+    """The rest of a PUB, whose topic and flags have been read."""
+    check_topic(topic)
+    expires_at: i64 = 0
+    if flags & op.PUB_TTL:
+        if flags & op.PUB_TTL_MS:
+            expires_at = deadline(payload.u64("the TTL"), now)
+        else:
+            expires_at = deadline(payload.u32("the TTL") * 1000, now)
+    headers = payload.headers() if flags & op.PUB_HEADERS else b""
+    clear = (flags & op.PUB_CLEAR) != 0
+    # The published client sends a null value along when it clears; it means nothing here.
+    message = Message(topic, b"" if clear else payload.value(), headers, 0)
+    return Publication(pubsub, message, (flags & op.PUB_RETAIN) != 0, clear, expires_at)

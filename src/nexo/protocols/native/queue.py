@@ -200,15 +200,7 @@ class QueueCommands:
         queue = self.queue(payload)
         items = self.items(payload, payload.u32("the number of messages"), -1)
         self.channel.node.check_room()
-        ids = queue.push_many(items, now)
-        out = BytesWriter()
-        write_i32_be(out, len(items))
-        for place, item in enumerate(items):
-            id = ids[place]
-            out.append(u8(op.PUSH_DUPLICATE) if item.duplicate else u8(op.PUSH_DONE))
-            write_i64_be(out, queue.number)
-            write_i64_be(out, id)
-        self.channel.data_at(level(queue), out.getvalue())
+        self.channel.data_at(level(queue), pushed(queue, items, queue.push_many(items, now)))
 
     def items(self, payload: Payload, count: i64, first_flags: i64) -> list[Item]:
         """The messages that fill the payload; `first_flags` when those of the first have been read, else -1."""
@@ -302,6 +294,22 @@ class QueueCommands:
             reason = payload.string("the reason")
             frames.check_utf8(reason, "the reason")
         extension: i64 = payload.u64("the extension") if action == op.SETTLE_EXTEND else 0
+        ids, tokens = self.leases(queue, payload)
+        outcomes: list[i64] = []
+        if action == op.SETTLE_ACK:
+            outcomes = queue.ack_many(ids, tokens, now)
+        else:
+            mode = RELEASE if action == op.SETTLE_RELEASE else FATAL if action == op.SETTLE_FATAL else FAILED
+            for place, id in enumerate(ids):
+                token = tokens[place]
+                if action == op.SETTLE_EXTEND:
+                    outcomes.append(queue.extend(id, token, extension, now))
+                else:
+                    outcomes.append(queue.nack(id, token, reason, mode, delay, now))
+        self.refusals(queue, outcomes)
+
+    def leases(self, queue: Queue, payload: Payload) -> tuple[list[i64], list[i64]]:
+        """The ids and tokens that fill the payload of a SETTLE; an id of another queue is -1."""
         count = payload.u32("the number of deliveries")
         if count > limits.DELIVERIES_PER_RECEIVE_MAX:
             raise LimitExceededError(
@@ -317,18 +325,7 @@ class QueueCommands:
             ids.append(read_i64_be(data, at + 8) if read_i64_be(data, at) == number else i64(-1))
             tokens.append(read_i64_be(data, at + 16))
             at += LEASE_BYTES
-        outcomes: list[i64] = []
-        if action == op.SETTLE_ACK:
-            outcomes = queue.ack_many(ids, tokens, now)
-        else:
-            mode = RELEASE if action == op.SETTLE_RELEASE else FATAL if action == op.SETTLE_FATAL else FAILED
-            for place, id in enumerate(ids):
-                token = tokens[place]
-                if action == op.SETTLE_EXTEND:
-                    outcomes.append(queue.extend(id, token, extension, now))
-                else:
-                    outcomes.append(queue.nack(id, token, reason, mode, delay, now))
-        self.refusals(queue, outcomes)
+        return ids, tokens
 
     def refusals(self, queue: Queue, outcomes: list[i64]) -> None:
         """Answer which of a command's deliveries were fenced."""
@@ -389,6 +386,17 @@ class QueueCommands:
 def level(queue: Queue) -> i64:
     """The durability that the queue's answers promise."""
     return queue.parts.definition.level
+
+
+def pushed(queue: Queue, items: list[Item], ids: list[i64]) -> bytes:
+    """The answer to PUSHX."""
+    out = BytesWriter()
+    write_i32_be(out, len(items))
+    for place, item in enumerate(items):
+        out.append(u8(op.PUSH_DUPLICATE) if item.duplicate else u8(op.PUSH_DONE))
+        write_i64_be(out, queue.number)
+        write_i64_be(out, ids[place])
+    return out.getvalue()
 
 
 def definition(queue: Queue) -> bytes:

@@ -18,7 +18,6 @@ from nexo.errors import (
     InternalError,
     InvalidArgumentError,
     NotAuthorizedError,
-    NotAvailableError,
     ProtocolError,
     ServerError,
     SlowConsumerError,
@@ -26,6 +25,7 @@ from nexo.errors import (
 from nexo.node import Node
 from nexo.protocols.native import connection, frames
 from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.batch import BatchCommands
 from nexo.protocols.native.channel import Channel, ServerInfo
 from nexo.protocols.native.frames import Payload, check_key, check_value, write_head, write_string
 from nexo.protocols.native.pubsub import EVENTS, PLAIN, PubSubCommands
@@ -52,6 +52,7 @@ class NativeSession(Channel):
         self.pubsub_commands = PubSubCommands(self)
         self.queue_commands = QueueCommands(self)
         self.stream_commands = StreamCommands(self)
+        self.batch_commands = BatchCommands(self, self.queue_commands, self.stream_commands)
         self.name = b""
 
     # Order.
@@ -201,7 +202,7 @@ class NativeSession(Channel):
         elif op.STREAM_CREATE <= code <= op.STREAM_EXTENDED:
             self.stream_commands.dispatch(code, payload, now)
         elif code == op.BATCH:
-            raise NotAvailableError("batches (opcode 0x41) are not available in this version")
+            self.batch_commands.run(payload, now)
         else:
             raise InvalidArgumentError(f"unknown opcode 0x{code:02x}")
 

@@ -8,7 +8,10 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from nexo import limits
+from nexo.brokers.batch.storesteps import SetKey, StepCounter
 from nexo.brokers.changes import Change, Watch, Watcher
+from nexo.brokers.entry import IncrResult
+from nexo.brokers.store import Store
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
@@ -19,8 +22,6 @@ SCAN_PAGE_BYTES: Final = 1024 * 1024
 """One page of a scan: large enough to be worth the round trip, small enough not to hold the loop."""
 CLEAR_SLICE: Final = 5_000
 """Keys that a prefix delete removes in one turn."""
-I64_MIN: Final = -(1 << 63)
-I64_MAX: Final = (1 << 63) - 1
 
 
 @final
@@ -103,58 +104,20 @@ class StoreCommands:
     def set_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
         flags = payload.u8("the flags")
-        expires_at: i64 = 0
-        if flags & op.SET_TTL:
-            ttl = payload.u64("the TTL")
-            if flags & op.SET_TTL_ABSOLUTE:
-                expires_at = point(ttl)
-            else:
-                if not flags & op.SET_TTL_MS:
-                    if ttl > limits.TTL_MS_MAX // 1000:
-                        raise InvalidArgumentError(f"a TTL of {ttl} s: ttl_ms_max is {limits.TTL_MS_MAX}")
-                    ttl *= 1000
-                expires_at = deadline(ttl, now)
-            if flags & op.SET_KEEP_TTL:
-                raise InvalidArgumentError("a TTL and the flag to keep the TTL exclude each other")
-        elif flags & (op.SET_TTL_MS | op.SET_TTL_ABSOLUTE):
-            raise InvalidArgumentError("flags that describe a TTL without a TTL")
-        if flags & op.SET_IF_ABSENT and flags & op.SET_IF_PRESENT:
-            raise InvalidArgumentError("only-if-absent and only-if-present exclude each other")
-        expected: i64 = payload.u64("the expected version") if flags & op.SET_VERSION else -1
-        value = payload.value()
-        result = self.store.put(
-            key,
-            value,
-            now,
-            expires_at=expires_at,
-            keep_ttl=(flags & op.SET_KEEP_TTL) != 0,
-            if_absent=(flags & op.SET_IF_ABSENT) != 0,
-            if_present=(flags & op.SET_IF_PRESENT) != 0,
-            expected_version=expected,
-        )
-        if flags & (op.SET_IF_ABSENT | op.SET_IF_PRESENT | op.SET_RETURN_OLD | op.SET_VERSION):
+        result = read_set(self.store, payload, key, flags, now).put(self.store, now)
+        if flags & op.SET_ANSWERED:
             self.put_result(result.applied, result.version, result.old if flags & op.SET_RETURN_OLD else None)
         else:
             self.channel.ok()
 
     def put_result(self, applied: bool, version: i64, old: bytes | None) -> None:
-        out = BytesWriter()
-        out.append(1 if applied else 0)
-        write_i64_be(out, version)
-        if old is not None:
-            out.write(old)
-        self.channel.data(out.getvalue())
+        self.channel.data(written(applied, version, old))
 
     def incr(self, payload: Payload, now: i64) -> None:
         key = payload.key()
         delta = payload.signed64("the delta")
         payload.finish()
         self.channel.count(self.store.incr(key, delta, now))
-
-    def write_expiry(self, out: BytesWriter, expires_at: i64, now: i64) -> None:
-        """Both forms of an expiry: when, and how long from now."""
-        write_i64_be(out, expires_at)
-        write_i64_be(out, expires_at - now if expires_at != 0 else 0)
 
     def get_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
@@ -176,7 +139,7 @@ class StoreCommands:
             return
         out = BytesWriter()
         write_i64_be(out, entry.version)
-        self.write_expiry(out, entry.expires_at, now)
+        write_expiry(out, entry.expires_at, now)
         if not flags & op.GETX_NO_VALUE:
             out.write(entry.value)
         self.channel.data(out.getvalue())
@@ -190,30 +153,7 @@ class StoreCommands:
         self.put_result(result.deleted, result.version, result.old if flags & op.DELX_RETURN_OLD else None)
 
     def incr_with(self, payload: Payload, now: i64) -> None:
-        key = payload.key()
-        flags = payload.u8("the flags")
-        delta = payload.signed64("the delta")
-        minimum: i64 = payload.signed64("the lower bound") if flags & op.INCRX_MIN else I64_MIN
-        maximum: i64 = payload.signed64("the upper bound") if flags & op.INCRX_MAX else I64_MAX
-        expires_at: i64 = deadline(payload.u64("the TTL"), now) if flags & op.INCRX_TTL else 0
-        payload.finish()
-        if minimum > maximum:
-            raise InvalidArgumentError(f"the lower bound {minimum} is above the upper bound {maximum}")
-        result = self.store.incr_bounded(
-            key,
-            delta,
-            now,
-            minimum=minimum,
-            maximum=maximum,
-            expires_at=expires_at,
-            saturate=(flags & op.INCRX_SATURATE) != 0,
-        )
-        out = BytesWriter()
-        write_i64_be(out, result.value)
-        write_i64_be(out, result.applied)
-        write_i64_be(out, result.version)
-        self.write_expiry(out, result.expires_at, now)
-        self.channel.data(out.getvalue())
+        self.channel.data(counted(read_counter(self.store, payload, now).step(self.store, now), now))
 
     def key_count(self, payload: Payload) -> i64:
         count = payload.u32("the number of keys")
@@ -321,3 +261,73 @@ class StoreCommands:
             raise ResourceNotFoundError("no such watch on this connection")
         self.store.unwatch(watch)
         self.channel.ok()
+
+
+def read_set(store: Store, payload: Payload, key: bytes, flags: i64, now: i64) -> SetKey:
+    """The rest of a MAP_SET, whose key and flags have been read."""
+    step = SetKey(store, key, b"")
+    if flags & op.SET_TTL:
+        ttl = payload.u64("the TTL")
+        if flags & op.SET_TTL_ABSOLUTE:
+            step.expires_at = point(ttl)
+        else:
+            if not flags & op.SET_TTL_MS:
+                if ttl > limits.TTL_MS_MAX // 1000:
+                    raise InvalidArgumentError(f"a TTL of {ttl} s: ttl_ms_max is {limits.TTL_MS_MAX}")
+                ttl *= 1000
+            step.expires_at = deadline(ttl, now)
+        if flags & op.SET_KEEP_TTL:
+            raise InvalidArgumentError("a TTL and the flag to keep the TTL exclude each other")
+    elif flags & (op.SET_TTL_MS | op.SET_TTL_ABSOLUTE):
+        raise InvalidArgumentError("flags that describe a TTL without a TTL")
+    if flags & op.SET_IF_ABSENT and flags & op.SET_IF_PRESENT:
+        raise InvalidArgumentError("only-if-absent and only-if-present exclude each other")
+    step.keep_ttl = (flags & op.SET_KEEP_TTL) != 0
+    step.if_absent = (flags & op.SET_IF_ABSENT) != 0
+    step.if_present = (flags & op.SET_IF_PRESENT) != 0
+    if flags & op.SET_VERSION:
+        step.expected_version = payload.u64("the expected version")
+    step.value = payload.value()
+    return step
+
+
+def read_counter(store: Store, payload: Payload, now: i64) -> StepCounter:
+    """A MAP_INCRX."""
+    key = payload.key()
+    flags = payload.u8("the flags")
+    step = StepCounter(store, key, payload.signed64("the delta"))
+    if flags & op.INCRX_MIN:
+        step.minimum = payload.signed64("the lower bound")
+    if flags & op.INCRX_MAX:
+        step.maximum = payload.signed64("the upper bound")
+    if flags & op.INCRX_TTL:
+        step.expires_at = deadline(payload.u64("the TTL"), now)
+    step.saturate = (flags & op.INCRX_SATURATE) != 0
+    payload.finish()
+    return step
+
+
+def written(applied: bool, version: i64, old: bytes | None) -> bytes:
+    """The answer to a conditional write."""
+    out = BytesWriter()
+    out.append(1 if applied else 0)
+    write_i64_be(out, version)
+    if old is not None:
+        out.write(old)
+    return out.getvalue()
+
+
+def counted(result: IncrResult, now: i64) -> bytes:
+    """The answer to a MAP_INCRX."""
+    out = BytesWriter()
+    write_i64_be(out, result.value)
+    write_i64_be(out, result.applied)
+    write_i64_be(out, result.version)
+    write_expiry(out, result.expires_at, now)
+    return out.getvalue()
+
+
+def write_expiry(out: BytesWriter, expires_at: i64, now: i64) -> None:
+    """Both forms of an expiry: when, and how long from now."""
+    write_i64_be(out, expires_at)
+    write_i64_be(out, expires_at - now if expires_at != 0 else 0)

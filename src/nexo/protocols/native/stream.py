@@ -12,6 +12,7 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64, u8
 
 from nexo import limits
+from nexo.brokers.batch.streamsteps import AppendStep
 from nexo.brokers.journal import FLUSH, level_number
 from nexo.brokers.stream.group import BEGINNING, END, SEQUENCE, TIME, Group
 from nexo.brokers.stream.leases import Delivery
@@ -255,18 +256,10 @@ class StreamCommands:
         if count == 1:
             self.publish_one(stream, payload, now)
             return
-        records: list[tuple[bytes, bytes, bytes]] = []
-        for _ in range(count):
-            key = payload.short("the key")
-            records.append((key, payload.value_with_length(), b""))
-        payload.finish()
+        records = read_records(payload, count, False)
         self.channel.node.check_room()
         seq, _, _ = stream.append_many(records, now)
-        out = BytesWriter()
-        write_i32_be(out, i32(count))
-        for place in range(count):
-            write_i64_be(out, seq + place)
-        self.channel.data_at(stream.definition.durability, out.getvalue())
+        self.channel.data_at(stream.level, published(seq, count))
 
     def publish_one(self, stream: Stream, payload: Payload, now: i64) -> None:
         """The hot path: nothing is made for one record but its key and its value."""
@@ -277,35 +270,17 @@ class StreamCommands:
         channel.node.check_room()
         seq = stream.append(key, value, b"", now)
         if channel.frames.kind == op.REQUEST:
-            out = channel.out_at(stream.definition.durability)
+            out = channel.out_at(stream.level)
             write_head(out, op.DATA, channel.frames.correlation, 12)
             write_i32_be(out, 1)
             write_i64_be(out, seq)
 
     def append(self, payload: Payload, now: i64) -> None:
         stream = self.stream(payload)
-        flags = payload.u8("the flags")
-        if flags > op.APPEND_FLAGS:
-            raise InvalidArgumentError(f"unknown flags 0x{flags:02x} of an append")
-        expected: i64 = payload.u64("the expected sequence") if flags & op.APPEND_EXPECTED else -1
-        producer = b""
-        number: i64 = -1
-        if flags & op.APPEND_PRODUCER:
-            producer = payload.short("the producer")
-            number = payload.u64("the producer's number")
-        records: list[tuple[bytes, bytes, bytes]] = []
-        for _ in range(checked_count(payload, limits.APPEND_RECORDS_MAX, "append_records_max")):
-            key = payload.short("the key")
-            headers = payload.headers()
-            records.append((key, payload.value_with_length(), headers))
-        payload.finish()
+        step = read_append(stream, payload)
         self.channel.node.check_room()
-        first, count, known = stream.append_many(records, now, expected, producer, number)
-        out = BytesWriter()
-        write_i64_be(out, first)
-        write_i32_be(out, i32(count))
-        out.append(u8(1) if known else u8(0))
-        self.channel.data_at(stream.definition.durability, out.getvalue())
+        step.append(now, step.expected_last)
+        self.channel.data_at(stream.level, appended(step))
 
     def read(self, payload: Payload, now: i64) -> None:
         stream = self.stream(payload)
@@ -434,7 +409,7 @@ class StreamCommands:
 
     def dead_letters(self, code: i64, payload: Payload, now: i64) -> None:
         stream, group = self.stream_and_group(payload)
-        level = stream.definition.durability
+        level = stream.level
         if code == op.STREAM_PEEK_DLS:
             limit = payload.u32("the limit")
             offset = payload.u32("the offset")
@@ -462,6 +437,54 @@ def checked_count(payload: Payload, most: i64, limit: str) -> i64:
     if count > most:
         raise LimitExceededError(f"{count} records: {limit} is {most}")
     return count
+
+
+def read_records(payload: Payload, count: i64, with_headers: bool) -> list[tuple[bytes, bytes, bytes]]:
+    """The records that fill the payload: key, value, headers."""
+    records: list[tuple[bytes, bytes, bytes]] = []
+    for _ in range(count):
+        key = payload.short("the key")
+        headers = payload.headers() if with_headers else b""
+        records.append((key, payload.value_with_length(), headers))
+    payload.finish()
+    return records
+
+
+def read_append(stream: Stream, payload: Payload) -> AppendStep:
+    """The rest of an APPEND, whose stream has been read."""
+    flags = payload.u8("the flags")
+    if flags > op.APPEND_FLAGS:
+        raise InvalidArgumentError(f"unknown flags 0x{flags:02x} of an append")
+    expected: i64 = payload.u64("the expected sequence") if flags & op.APPEND_EXPECTED else -1
+    producer = b""
+    number: i64 = -1
+    if flags & op.APPEND_PRODUCER:
+        producer = payload.short("the producer")
+        number = payload.u64("the producer's number")
+    count = checked_count(payload, limits.APPEND_RECORDS_MAX, "append_records_max")
+    step = AppendStep(stream, read_records(payload, count, True))
+    step.expected_last = expected
+    step.producer = producer
+    step.number = number
+    return step
+
+
+def published(first_seq: i64, count: i64) -> bytes:
+    """The answer to PUB."""
+    out = BytesWriter()
+    write_i32_be(out, i32(count))
+    for place in range(count):
+        write_i64_be(out, first_seq + place)
+    return out.getvalue()
+
+
+def appended(step: AppendStep) -> bytes:
+    """The answer to APPEND."""
+    out = BytesWriter()
+    write_i64_be(out, step.first_seq)
+    write_i32_be(out, i32(step.count))
+    out.append(u8(1) if step.known else u8(0))
+    return out.getvalue()
 
 
 def receipt(group: Group, payload: Payload) -> i64:
