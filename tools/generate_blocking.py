@@ -12,6 +12,7 @@ loop of a background thread (src/nexo/client/portal.py). The rules:
     public attributes, properties     properties
     async with, async for             with, for
     a parameter that is a callback    runs in a thread of its own, and gets facades
+    a parameter that is a facade      what it wraps
 
 Knows the syntax trees of the async client, nothing of what it does.
 """
@@ -52,6 +53,12 @@ FACADES: Final = {
     "Producer": "producer",
     "Stream": "stream",
     "Streams": "streams",
+    "BatchMap": "batch",
+    "BatchStore": "batch",
+    "BatchPubSub": "batch",
+    "BatchQueue": "batch",
+    "BatchStream": "batch",
+    "Batch": "batch",
     "Events": "events",
     "Client": "client",
     "EmbeddedClient": "embedded",
@@ -72,6 +79,7 @@ FILES: Final = {
         "Stream",
         "Streams",
     ),
+    "batch": ("BatchMap", "BatchStore", "BatchPubSub", "BatchQueue", "BatchStream", "Batch"),
     "client": ("Events", "Client", "EmbeddedClient"),
 }
 """Which facades are written into which module."""
@@ -92,6 +100,9 @@ CALLBACKS: Final = {"callback": "Message", "on_dropped": None, "on_event": None}
 """Parameters that are functions, and the facade of what they are called with."""
 CALLBACK_TYPES: Final = {"JobCallback": "Job", "GroupCallback": "GroupMessage"}
 """The same by the parameter's type, which goes first."""
+
+UNWRAPPED: Final = {"delivery"}
+"""Parameters that are facades: the async method gets what they wrap."""
 
 BLOCKING_TYPES: Final = {
     "JobCallback": "Callable[[Job], object]",
@@ -152,6 +163,7 @@ from nexo.client.greeting import ServerInfo
 from nexo.client.portal import Portal, portal
 from nexo.client.entries import Count, Entry, Scanned, Written
 from nexo.client.lending import WAIT_MS_DEFAULT
+from nexo.client.outcome import Outcome
 from nexo.client.queueinfo import (
     Backoff, DeadLetter, DeadLetters, Durability, Expiry, Overflow, Pushed, QueueDefinition, QueueInfo,
     Redriven, State, Status, StoredMessage,
@@ -255,6 +267,8 @@ def passed(node: Function) -> str:
 
 def wrapped(argument: ast.arg) -> str:
     parameter = argument.arg
+    if parameter in UNWRAPPED:
+        return f"{parameter}._async"
     if parameter not in CALLBACKS:
         return parameter
     text = ast.unparse(argument.annotation) if argument.annotation is not None else ""

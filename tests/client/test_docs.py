@@ -54,7 +54,7 @@ async def run(source: str, page: str, names: dict[str, Any]) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("page", ["sdk.md", "store.md", "pubsub.md"])
+@pytest.mark.parametrize("page", ["sdk.md", "store.md", "pubsub.md", "batch.md"])
 async def test_the_examples_run(page: str, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     async with nexo.connect(port=server.port) as client:
         await client.store.map.clear_all()
@@ -74,5 +74,9 @@ async def test_the_examples_run(page: str, server: Server, capsys: pytest.Captur
             await run(program, page, names)
     if page == "pubsub.md":
         assert "sensors/kitchen/temperature 21.5\n6\n" in capsys.readouterr().out
+    if page == "batch.md":
+        told = capsys.readouterr().out
+        assert "turnover 31\nparcel" in told
+        assert "1 None PreconditionFailedError" in told
     if page == "store.md":
         assert "set config:x 1" in capsys.readouterr().out

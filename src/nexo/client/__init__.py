@@ -9,6 +9,7 @@
     streams, stream, record, producer       publish and read
     group, member                           consumer groups
     lending, delivery, iterating, running   what consumers of both have in common
+    batch, outcome      writes that are done together; writes: the payloads that they share with single ones
     worker              a program that handles jobs until it is told to end
 
 Needs the standard library and msgspec. Knows the numbers of the protocol and the errors, nothing else of the
@@ -17,6 +18,7 @@ server; only `embedded` holds a real one.
 
 from __future__ import annotations
 
+from nexo.client.batch import Batch, BatchMap, BatchPubSub, BatchQueue, BatchStore, BatchStream
 from nexo.client.client import Client, connect
 from nexo.client.dialing import Reconnect
 from nexo.client.dlq import DLQ
@@ -27,6 +29,7 @@ from nexo.client.group import DLS, Group, GroupConsumer, GroupMessages
 from nexo.client.job import Job
 from nexo.client.member import GroupMessage
 from nexo.client.message import Message
+from nexo.client.outcome import Outcome
 from nexo.client.producer import Producer
 from nexo.client.pubsub import Pattern, PubSub, Topic
 from nexo.client.queue import JobConsumer, Jobs, Queue
@@ -63,6 +66,12 @@ from nexo.client.worker import Worker
 __all__ = [
     "DLQ",
     "DLS",
+    "Batch",
+    "BatchMap",
+    "BatchPubSub",
+    "BatchQueue",
+    "BatchStore",
+    "BatchStream",
     "Change",
     "Client",
     "Connected",
@@ -87,6 +96,7 @@ __all__ = [
     "Last",
     "Map",
     "Message",
+    "Outcome",
     "Pattern",
     "Producer",
     "PubSub",

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from nexo.client.batch import Batch
 from nexo.client.connection import Connection
 from nexo.client.dialing import Dialer, Reconnect, SocketDialer
 from nexo.client.events import Announcer, Event, Events
@@ -30,8 +31,8 @@ DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 class Client:
     """A connection to a Nexo server, which any number of tasks may use at once. `connect` makes it.
 
-    `store`, `pubsub`, `queue` and `stream` are the brokers; `server` is what the server says of itself;
-    `events` tells of connections that are lost and found again.
+    `store`, `pubsub`, `queue` and `stream` are the brokers, `batch` is for several of them together; `server` is
+    what the server says of itself; `events` tells of connections that are lost and found again.
     """
 
     def __init__(self, connection: Connection, announcer: Announcer) -> None:
@@ -76,6 +77,10 @@ class Client:
     def server(self) -> ServerInfo:
         """The name, version and limits that the server gave at the latest connection."""
         return self._connection.server
+
+    def batch(self) -> Batch:
+        """Writes to several brokers that are done together, all of them or none: `async with` it."""
+        return Batch(self._connection)
 
     async def ping(self) -> None:
         """Wait for an answer of the server: it is there, and has done everything sent before."""

@@ -51,6 +51,10 @@ class Delivery:
         """It is not done, and why."""
         raise NotImplementedError
 
+    def _ack_alone(self) -> tuple[int, bytes]:
+        """Opcode and payload of a command that acks this delivery and no other."""
+        raise NotImplementedError
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -84,6 +84,9 @@ class Job(Delivery):
         self._lender.settle(self)
         await self._settle(action)
 
+    def _ack_alone(self) -> tuple[int, bytes]:
+        return self._leases._ack_request([self])
+
     async def extend(self, ms: int) -> None:
         """Let the lease run out `ms` milliseconds from now. FencedError when it has ended already."""
         await self._settle(bytes((op.SETTLE_EXTEND,)) + u64(ms, "a lease in ms"))

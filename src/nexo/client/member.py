@@ -118,6 +118,9 @@ class GroupMessage(Delivery):
         except NotMemberError as error:
             raise FencedError(str(error)) from None
 
+    def _ack_alone(self) -> tuple[int, bytes]:
+        return self._seat._ack_request([self])
+
     async def nack(self, reason: str = "", *, delay_ms: int | None = None) -> None:
         """It is not done. It comes again after the stream's backoff, or after `delay_ms`, until it has been
         delivered max_deliveries times; then it is a dead letter of the group, with the reason.

@@ -7,12 +7,12 @@ from typing import Any, Literal, overload
 
 from nexo.client import values
 from nexo.client.connection import Connection
-from nexo.client.frames import U64, Reader, prefixed, string, u32
+from nexo.client.frames import Reader, prefixed, string, u32
 from nexo.client.message import Message
 from nexo.client.routing import Router
 from nexo.client.subscription import Callback, Subscriber, Subscription
-from nexo.client.ttl import ttl_ms_of
 from nexo.client.values import HeadersLike
+from nexo.client.writes import clearing, publication
 from nexo.errors import InvalidArgumentError
 from nexo.limits import REQUEST_TIMEOUT_MS_MAX
 from nexo.protocols.native import opcodes as op
@@ -150,28 +150,13 @@ class Topic:
         `retain` keeps it for later subscribers, for `ttl` seconds or `ttl_ms` milliseconds if given. With
         `count` the number of receivers is returned, else None.
         """
-        name = string(self.name)
-        left = ttl_ms_of(ttl, ttl_ms)
-        if not (retain or count or headers) and left is None:
-            await self._connection.call(op.PUB, name + b"\x00" + values.encode(value))
-            return None
-        flags = retain * op.PUB_RETAIN | count * op.PUB_COUNT
-        optional = b""
-        if left is not None:
-            flags |= op.PUB_TTL | op.PUB_TTL_MS
-            optional += U64.pack(left)
-        block = values.encode_headers(headers)
-        if block:
-            flags |= op.PUB_HEADERS
-            optional += prefixed(block)
-        payload = name + bytes((flags,)) + optional + values.encode(value)
+        payload = publication(self.name, value, retain, ttl, ttl_ms, headers, count)
         reply = await self._connection.data(op.PUB, payload)
         return Reader(reply).u32() if count else None
 
     async def clear_retained(self) -> None:
         """Forget the value that the topic keeps. Nothing is sent to subscribers."""
-        payload = string(self.name) + bytes((op.PUB_CLEAR,)) + values.encode(b"")
-        await self._connection.call(op.PUB, payload)
+        await self._connection.call(op.PUB, clearing(self.name))
 
     async def request(
         self, value: Any, *, timeout: float | None = None, headers: HeadersLike = (), type: Any = None

@@ -13,7 +13,7 @@ import msgspec
 
 from nexo.client.connection import Connection
 from nexo.client.dlq import DLQ
-from nexo.client.frames import Reader, string
+from nexo.client.frames import string
 from nexo.client.iterating import Deliveries, Hand
 from nexo.client.job import Job
 from nexo.client.leases import Leases
@@ -32,6 +32,7 @@ from nexo.client.queueinfo import (
 )
 from nexo.client.running import Consumer, Runner
 from nexo.client.values import HeadersLike
+from nexo.client.writes import read_pushed
 from nexo.protocols.native import opcodes as op
 
 JobCallback = Callable[[Job], Awaitable[object] | object]
@@ -171,13 +172,7 @@ class Queue:
 
     async def _push_for_ids(self, payload: bytes, again: bool) -> list[Pushed]:
         push = self._connection.repeated if again else self._connection.data
-        reader = Reader(await push(op.QUEUE_PUSHX, payload))
-        pushed = []
-        for _ in range(reader.u32()):
-            duplicate = reader.u8() == op.PUSH_DUPLICATE
-            reader.u64()
-            pushed.append(Pushed(reader.u64(), duplicate))
-        return pushed
+        return read_pushed(await push(op.QUEUE_PUSHX, payload))
 
     # Consuming.
 

@@ -15,16 +15,16 @@ from nexo.client.entries import (
     Entry,
     Scanned,
     Written,
-    lifetime,
     read_count,
     read_entry,
     read_int,
     read_page,
     read_written,
 )
-from nexo.client.frames import Reader, i64, key_count, prefixed, string, u32, u64
+from nexo.client.frames import Reader, key_count, prefixed, string, u32, u64
 from nexo.client.ttl import ttl_ms_of
 from nexo.client.watch import Watch, Watcher, Watches
+from nexo.client.writes import incr_key, incr_key_bounded, put_key, remove_key, set_key
 from nexo.errors import InvalidArgumentError, ProtocolError, VersionMismatchError
 from nexo.protocols.native import opcodes as op
 
@@ -87,11 +87,7 @@ class Map:
         if ttl is None and ttl_ms is None and version is None:
             await self._connection.call(op.MAP_SET, string(key) + b"\x00" + values.encode(value))
             return
-        flags, options = lifetime(ttl, ttl_ms, None)
-        if version is not None:
-            flags |= op.SET_VERSION
-            options += u64(version, "a version")
-        payload = string(key) + bytes((flags,)) + options + values.encode(value)
+        payload = set_key(key, value, ttl, ttl_ms, version)
         reply = await self._connection.data(op.MAP_SET, payload)
         if version is not None and not (written := read_written(reply, False)).applied:
             raise VersionMismatchError(
@@ -117,15 +113,9 @@ class Map:
         `expires_at_ms` is a Unix time in milliseconds instead of a TTL; `keep_ttl` leaves the time to live
         as it is. `version` asks for this version (0: absent). MemoryLimitError when the store is full.
         """
-        flags, options = lifetime(ttl, ttl_ms, expires_at_ms)
-        flags |= keep_ttl * op.SET_KEEP_TTL | if_absent * op.SET_IF_ABSENT | if_present * op.SET_IF_PRESENT
-        if version is not None:
-            flags |= op.SET_VERSION
-            options += u64(version, "a version")
-        if return_old or not flags & (op.SET_IF_ABSENT | op.SET_IF_PRESENT | op.SET_VERSION):
-            # Only a conditional write is answered with a version; asking for the old value makes it one.
-            flags |= op.SET_RETURN_OLD
-        payload = string(key) + bytes((flags,)) + options + values.encode(value)
+        payload = put_key(
+            key, value, ttl, ttl_ms, expires_at_ms, keep_ttl, if_absent, if_present, version, return_old
+        )
         return read_written(await self._connection.data(op.MAP_SET, payload), return_old)
 
     async def entry(self, key: str, *, type: Any = None) -> Entry | None:
@@ -144,16 +134,15 @@ class Map:
 
     async def remove(self, key: str, *, version: int | None = None) -> bool:
         """Delete a key, if it has this version; whether it was deleted."""
-        condition = b"\x00" if version is None else bytes((op.DELX_VERSION,)) + u64(version, "a version")
-        return read_written(await self._connection.data(op.MAP_DELX, string(key) + condition), False).applied
+        reply = await self._connection.data(op.MAP_DELX, remove_key(key, version))
+        return read_written(reply, False).applied
 
     async def incr(self, key: str, delta: int = 1) -> int:
         """Add to a counter, which starts at 0, and return its new value.
 
         InvalidArgumentError when the value is not an integer or the result does not fit into 64 bits.
         """
-        payload = string(key) + i64(delta, "a delta")
-        return read_int(await self._connection.data(op.MAP_INCR, payload))
+        return read_int(await self._connection.data(op.MAP_INCR, incr_key(key, delta)))
 
     async def incr_bounded(
         self,
@@ -170,19 +159,7 @@ class Map:
 
         The TTL is set only when the counter is created. Errors as `incr`.
         """
-        flags = saturate * op.INCRX_SATURATE
-        optional = b""
-        if minimum is not None:
-            flags |= op.INCRX_MIN
-            optional += i64(minimum, "a lower bound")
-        if maximum is not None:
-            flags |= op.INCRX_MAX
-            optional += i64(maximum, "an upper bound")
-        left = ttl_ms_of(ttl, ttl_ms)
-        if left is not None:
-            flags |= op.INCRX_TTL
-            optional += u64(left, "a TTL in ms")
-        payload = string(key) + bytes((flags,)) + i64(delta, "a delta") + optional
+        payload = incr_key_bounded(key, delta, minimum, maximum, saturate, ttl, ttl_ms)
         return read_count(await self._connection.data(op.MAP_INCRX, payload))
 
     async def expire(

@@ -8,17 +8,15 @@ from typing import Any, Final
 from nexo.client import values
 from nexo.client.connection import Connection
 from nexo.client.events import log
-from nexo.client.frames import U64, prefixed, string, u32, u64
+from nexo.client.frames import U64, prefixed, string, u32
 from nexo.client.group import Group
 from nexo.client.lending import TRANSIENT, WAIT_MS_DEFAULT
 from nexo.client.producer import Producer
-from nexo.client.pushing import batch
 from nexo.client.queueinfo import Status, admin_answer
 from nexo.client.record import Page, Record, read_page
 from nexo.client.streaminfo import (
     GroupInfo,
     Place,
-    Publish,
     StreamDefinition,
     StreamInfo,
     key_bytes,
@@ -27,6 +25,7 @@ from nexo.client.streaminfo import (
     record_bytes,
 )
 from nexo.client.values import HeadersLike
+from nexo.client.writes import append, records_of
 from nexo.errors import ConnectionClosedError
 from nexo.protocols.native import opcodes as op
 
@@ -74,24 +73,15 @@ class Stream:
 
         Returns their sequences, which follow one another. `expected_seq` as for `publish`.
         """
-        records = [
-            record_bytes(one.value, one.key, one.headers)
-            if isinstance(one, Publish)
-            else record_bytes(one, None, ())
-            for one in items
-        ]
+        records = records_of(items)
         if not records:
             return []
         first = await self._append(records, expected_seq)
         return list(range(first, first + len(records)))
 
     async def _append(self, records: list[bytes], expected_seq: int | None) -> int:
-        payload = bytes((op.STREAMX_APPEND,)) + self._name
-        if expected_seq is None:
-            payload += b"\x00"
-        else:
-            payload += bytes((op.APPEND_EXPECTED,)) + u64(expected_seq, "an expected sequence")
-        reply = await self._connection.data(op.STREAM_EXTENDED, payload + batch(records))
+        payload = append(self._name, records, expected_seq)
+        reply = await self._connection.data(op.STREAM_EXTENDED, payload)
         first: int = U64.unpack_from(reply)[0]
         return first
 

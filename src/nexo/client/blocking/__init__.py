@@ -8,6 +8,7 @@ the child: NexoError says so.
 
 from __future__ import annotations
 
+from nexo.client.blocking.batch import Batch, BatchMap, BatchPubSub, BatchQueue, BatchStore, BatchStream
 from nexo.client.blocking.client import Client, EmbeddedClient, Events, connect, embedded
 from nexo.client.blocking.pubsub import Message, Pattern, PubSub, Subscription, Topic
 from nexo.client.blocking.queue import DLQ, Job, JobConsumer, Jobs, Queue, Queues
@@ -27,6 +28,12 @@ from nexo.client.blocking.worker import Worker
 __all__ = [
     "DLQ",
     "DLS",
+    "Batch",
+    "BatchMap",
+    "BatchPubSub",
+    "BatchQueue",
+    "BatchStore",
+    "BatchStream",
     "Client",
     "EmbeddedClient",
     "Events",

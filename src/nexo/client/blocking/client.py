@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from nexo.client import client as async_client
 from nexo.client import events as async_events
+from nexo.client.blocking.batch import Batch
 from nexo.client.blocking.pubsub import PubSub
 from nexo.client.blocking.queue import Queues
 from nexo.client.blocking.store import Store
@@ -42,8 +43,8 @@ class Events:
 class Client:
     """A connection to a Nexo server, which any number of threads may use at once. `connect` makes it.
 
-    `store`, `pubsub`, `queue` and `stream` are the brokers; `server` is what the server says of itself;
-    `events` tells of connections that are lost and found again.
+    `store`, `pubsub`, `queue` and `stream` are the brokers, `batch` is for several of them together; `server` is
+    what the server says of itself; `events` tells of connections that are lost and found again.
     """
 
     def __init__(self, portal: Portal, wrapped: async_client.Client) -> None:
@@ -106,6 +107,10 @@ class Client:
     def server(self) -> ServerInfo:
         """The name, version and limits that the server gave at the latest connection."""
         return self._async.server
+
+    def batch(self) -> Batch:
+        """Writes to several brokers that are done together, all of them or none: `with` it."""
+        return Batch(self._portal, self._async.batch())
 
     def ping(self) -> None:
         """Wait for an answer of the server: it is there, and has done everything sent before."""
