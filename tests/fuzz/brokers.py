@@ -17,7 +17,7 @@ from tests.fuzz.inputs import ERROR_CODE_MAX, chunks, requests_in
 from tests.vectors.session import Alone, Hand
 from tests.vectors.stream import MEMBER, nack
 from tests.vectors.table import MESSAGE, TOKEN, Known, req
-from tests.vectors.wire import DATA, ERR, RESPONSE
+from tests.vectors.wire import DATA, ERR, HEADER_BYTES, RESPONSE, request, string, u32
 
 LOG = 1 << 32
 """The address at which the only log file begins."""
@@ -188,3 +188,83 @@ def answers(alone: Alone) -> int:
                 assert 0 < one.error[0] <= ERROR_CODE_MAX, one.error
                 assert one.error[1]
     return count
+
+
+BATCHED = {0x02, 0x04, 0x05, 0x09, 0x0A, 0x11, 0x13, 0x1D, 0x1E, 0x21, 0x31, 0x34, 0x3E, 0x3F}
+
+
+def fuzz_batch(data: bytes) -> None:
+    """Any commands in a BATCH give an answer to each of them, or one error, after which nothing at all has changed.
+
+    The journal's operations bring back what there is.
+    """
+    alone, journal = furnished()
+    for payload in batches_in(data):
+        before = everything(alone)
+        alone.send(request(0x41, 1, payload))
+        answer = alone.frame()
+        assert answer.code in (DATA, ERR), answer
+        if answer.code == ERR:
+            assert 0 < answer.error[0] <= ERROR_CODE_MAX, answer.error
+            assert everything(alone) == before, (answer.error, payload.hex())
+        else:
+            check_answers(answer.payload, payload)
+        alone.rest()
+    assert seen(brought_back(journal)) == seen(alone.node)
+
+
+def batches_in(data: bytes) -> list[bytes]:
+    """The batches that an input holds, and one of all its other commands that could be in one."""
+    found: list[bytes] = []
+    commands: list[bytes] = []
+    position = 0
+    while position + HEADER_BYTES <= len(data):
+        code, length = data[position + 2], int.from_bytes(data[position + 7 : position + 11], "big")
+        payload = data[position + HEADER_BYTES : position + HEADER_BYTES + length]
+        if code == 0x41:
+            found.append(payload)
+        elif code in BATCHED:
+            commands.append(bytes((code,)) + string(payload))
+        position += HEADER_BYTES + length
+    return [*found, bytes(5) + u32(len(commands)) + b"".join(commands)]
+
+
+def check_answers(answers: bytes, payload: bytes) -> None:
+    """As many as commands, each as long as it says."""
+    count = int.from_bytes(answers[:4], "big")
+    position = 4
+    for _ in range(count):
+        assert answers[position] in (0, DATA)
+        position += 5 + int.from_bytes(answers[position + 1 : position + 5], "big")
+    assert position == len(answers)
+    if payload[:5] == bytes(5):  # without preconditions
+        assert answers[:4] == payload[5:9]
+
+
+def everything(alone: Alone) -> list[object]:
+    """What a client or a disk could tell of a node."""
+    node = alone.node
+    page = node.store.scan(b"", b"", 1_000, 1 << 24, node.now, True)
+    found: list[object] = [
+        seen(node),
+        [
+            (key, one.value, one.version, one.expires_at)
+            for key, one in zip(page.keys, page.entries, strict=True)
+        ],
+        (
+            node.store.version,
+            node.pubsub.published,
+            [one.value for one in node.pubsub.retained(b"#", node.now)],
+        ),
+        (node.journal.batch, node.journal.out.getvalue(), len(node.batches)),
+    ]
+    for name in node.queues.names():
+        queue = node.queues.find(name)
+        found.append((queue.describe(), [one.token for one in queue.parts.leases.all()]))
+    for name in node.streams.names():
+        stream = node.streams.find(name)
+        pending = [list(group.backlog.pending.items()) for group in stream.groups.values()]
+        found.append(
+            (stream.next_seq, [[(seq, one.state, one.token) for seq, one in group] for group in pending])
+        )
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nexo.protocols.native import connection
 from nexo.protocols.native.connection import Connection
-from tests.fuzz.brokers import fuzz_brokers
+from tests.fuzz.brokers import fuzz_batch, fuzz_brokers
 from tests.fuzz.inputs import ERROR_CODE_MAX, FRAME_BYTES_MAX, chunks, requests_in
 from tests.vectors.session import Alone
 from tests.vectors.wire import ERR, HEADER_BYTES, PUSH, RESPONSE, Frame, frame, request, string
@@ -144,4 +144,5 @@ TARGETS: dict[str, Target] = {
     "connection": fuzz_connection,
     "session": fuzz_session,
     "brokers": fuzz_brokers,
+    "batch": fuzz_batch,
 }

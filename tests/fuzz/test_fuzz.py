@@ -16,7 +16,7 @@ from tests.fuzz.targets import TARGETS, fuzz_connection, fuzz_session
 from tests.vectors.session import Alone
 from tests.vectors.wire import frame, request, u32
 
-INPUTS = {"brokers": 400}
+INPUTS = {"brokers": 400, "batch": 400}
 INPUTS_DEFAULT = 1500
 
 
