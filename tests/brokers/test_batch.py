@@ -488,6 +488,12 @@ def test_memory_is_checked_for_all_keys_together() -> None:
     bench.batch(bench.set(b"a", bytes(300)))
 
 
+def test_what_is_not_there_takes_no_room() -> None:
+    bench = Bench(memory_max=1_300)
+    bench.store.set(b"old", bytes(1_000), bench.now)
+    bench.batch(bench.delete(b"none"), bench.set(b"old", bytes(1_080)), bench.push(b"x"))
+
+
 def test_eviction_spares_the_keys_of_the_batch() -> None:
     bench = Bench(memory_max=2_000, eviction="lru")
     bench.store.set(b"old", bytes(500), bench.now)

@@ -177,9 +177,8 @@ class Changes:
     def record(self, kind: i64, version: i64, key: bytes, value: bytes | None, expires_at: i64) -> None:
         """Notes a change, whose version follows the last one's."""
         self._unheld = None
-        if (
-            self.holds and kind != CHANGE_EXPIRED
-        ):  # which nobody has written: what was there before may come back
+        # What has expired was written by nobody: what was there before a batch may still come back.
+        if self.holds and kind != CHANGE_EXPIRED:
             self._unheld = self.holds.pop(key, None)
         if not self.recording:
             return

@@ -134,7 +134,7 @@ class Batches:
             self._store.reserve(plan.sizes, now)
         except MemoryLimitError as error:
             raise refused("command", plan.last_writer, error) from None
-        holds = [self._store.hold(key, now) for key in plan.sizes] if level != MEMORY else []
+        holds = [self._store.hold(key, now) for key in plan.keys] if level != MEMORY else []
         if level == MEMORY:
             for step in steps:
                 step.apply(now)

@@ -32,7 +32,8 @@ class StreamAhead:
 class Plan:
     """One batch being checked. `place` is the step's whose turn it is, `last_writer` the last one's in the store.
 
-    `sizes` are the keys to be written, and the largest value that each will have.
+    `keys` are what steps of the store are about, `sizes` the largest value that those will have which are there
+    before, after or in between.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Plan:
         "_settled",
         "_store",
         "_streams",
+        "keys",
         "last_writer",
         "now",
         "place",
@@ -51,6 +53,7 @@ class Plan:
         self.now = now
         self.place: i64 = 0
         self.last_writer: i64 = 0
+        self.keys: dict[bytes, None] = {}
         self.sizes: dict[bytes, int] = {}
         self._store = store
         self._scratch: Store | None = None
@@ -67,10 +70,11 @@ class Plan:
         if scratch is None:
             scratch = Store(first_version=self._store.version)
             self._scratch = scratch
-        if key not in self.sizes:
+        if key not in self.keys:
+            self.keys[key] = None
             entry = self._store.lookup(key, self.now)
-            self.sizes[key] = 0 if entry is None else len(entry.value)
             if entry is not None:
+                self.sizes[key] = len(entry.value)
                 version = scratch.version
                 scratch.version = entry.version - 1
                 scratch.put(key, entry.value, self.now, expires_at=entry.expires_at)
@@ -81,7 +85,7 @@ class Plan:
         """A step on a key was done in `store`."""
         entry = self.store(key).lookup(key, self.now)
         if entry is not None:
-            self.sizes[key] = max(self.sizes[key], len(entry.value))
+            self.sizes[key] = max(self.sizes.get(key, 0), len(entry.value))
 
     # Queues and streams.
 
