@@ -35,6 +35,10 @@ KEYS_PER_COMMAND_MAX: Final = 10_000
 """Keys in one multi-get or multi-set: one command must not hold the loop for more than a few ms."""
 SCAN_KEYS_MAX: Final = 10_000
 """Keys in one page of a scan, for the same reason."""
+STORE_MAPS_MAX: Final = 1_000
+"""Declared maps of a store: they are for kinds of keys, not for single ones."""
+MAP_PREFIX_BYTES_MAX: Final = 255
+"""A write looks its map up once for each length of a prefix that is declared."""
 SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 200_000
 """One connection's filters; a bridge or gateway needs many, a runaway loop must end."""
 WATCHES_PER_CONNECTION_MAX: Final = 10_000

@@ -13,6 +13,7 @@ from typing import Final, final
 from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64, mypyc_attr, trait
 
+from nexo.brokers import mapreplay, maps, retained
 from nexo.brokers.batch.batches import Batches, Precondition
 from nexo.brokers.batch.steps import Step
 from nexo.brokers.journal import BATCH, FLUSH, FSYNC, MEMORY, OPERATION_HEAD_BYTES, Journal
@@ -182,6 +183,8 @@ class Node:
             self.store.flush_watches()
             self.queues.flush(now)
             self.streams.flush(now)
+        if self.store.mapped or self.pubsub.kept.expired:
+            self._note()
         self._close_batch()
         if self.journal.pending_bytes > JOURNAL_PENDING_BYTES_MAX:
             self.congested = True
@@ -198,6 +201,14 @@ class Node:
             self.check_room()
         self.batches.apply(plan, steps, level)
         return level
+
+    def _note(self) -> None:
+        """Let the journal know of time and versions, which nobody waits for."""
+        kept = self.pubsub.kept
+        if kept.expired:
+            kept.expired = False
+            self.store.maps.expired = True
+        self.store.maps.note(self.store.version, self.now)
 
     # The journal.
 
@@ -316,6 +327,7 @@ class Node:
         """
         self.fault = fault
         self.fenced = not recoverable
+        self.store.maps.paused = True
         now = self.begin()
         self.queues.withdraw(first_batch)
         self.streams.withdraw(first_batch)
@@ -358,11 +370,23 @@ class Node:
             position = end
 
     def _stays(self, payload: bytes, position: i64, gone: dict[int, None], undone: bool) -> bool:
-        """Whether an operation happened although its batch is lost."""
+        """Whether an operation happened although its batch is lost, and is to be recorded at once.
+
+        What a key and a topic hold stays as it is, too, and is recorded when there is room for it.
+        """
         kind = i64(payload[position])
-        if undone and (kind == queue_records.ACK or kind == stream_operations.SETTLE):
+        if undone and (
+            kind == queue_records.ACK or kind == stream_operations.SETTLE or kind == maps.DELETE
+        ):
             return False
         body = position + OPERATION_HEAD_BYTES
+        end = body + i64(read_i32_be(payload, position + 1))
+        if kind == maps.SET or kind == maps.EXPIRY:
+            self.store.lose(mapreplay.key_of(kind, payload, body, end))
+            return False
+        if kind == retained.RETAIN:
+            self.pubsub.kept.lose(payload[body + 4 : retained.topic_end(payload, body, end)])
+            return False
         if queue_records.CREATE <= kind < queue_records.RESTORE_NUMBER:
             number = int(read_i32_be(payload, body))
             if kind == queue_records.CREATE:
@@ -379,6 +403,8 @@ class Node:
         self.fault = ""
         self._left_bytes = 0
         self.begin()
+        self.store.room_again()
+        self.pubsub.kept.record_lost()
 
     def apply(self, kind: i64, data: bytes, start: i64, end: i64, address: i64) -> None:
         """Do one recorded operation again; its body is data[start:end]. StorageError when it makes no sense."""
@@ -388,6 +414,12 @@ class Node:
             self.queues.apply(kind, data, start, end, address, self.now)
         elif stream_operations.CREATE <= kind <= stream_operations.GROUP:
             self.streams.apply(kind, data, start, end, address, self.now)
+        elif maps.MAP <= kind <= maps.TIME:
+            mapreplay.apply(self.store, kind, data, start, end, self.now)
+            if kind == maps.TIME:
+                self.pubsub.expire(read_i64_be(data, start), mapreplay.EVERYTHING)
+        elif retained.RETAIN <= kind <= retained.FORGET_ALL:
+            self.pubsub.kept.apply(kind, data, start, end)
         else:
             raise StorageError(
                 f"the log has an operation of kind 0x{kind:02x}, which this version does not know"
@@ -408,6 +440,8 @@ class Node:
     def recovered(self) -> None:
         """Every recorded operation has been done again."""
         self.queues.recovered(self.now)
+        self.store.recovered(self.now)
+        self.pubsub.kept.recovered()
 
     def advance(self) -> i64:
         """Do what is due by now; returns the time of the next deadline (0 = there is none)."""
@@ -423,14 +457,19 @@ class Node:
 
 
 def make_node(
-    driver: Driver, journal: Journal, seed: int = 0, memory_max: i64 = 0, eviction: str = "reject"
+    driver: Driver,
+    journal: Journal,
+    seed: int = 0,
+    memory_max: i64 = 0,
+    eviction: str = "reject",
+    retained_level: i64 = MEMORY,
 ) -> Node:
     """A node whose brokers record in this journal; `seed` decides what is drawn at random."""
     return Node(
         driver,
         journal,
-        Store(memory_max=memory_max, eviction=eviction, seed=seed),
-        PubSub(seed),
+        Store(memory_max=memory_max, eviction=eviction, seed=seed, journal=journal),
+        PubSub(seed, journal, retained_level),
         Queues(journal, seed),
         Streams(journal, seed),
     )

@@ -445,7 +445,7 @@ def test_deadlines_of_replaced_values_do_not_pile_up() -> None:
     pubsub = PubSub()
     for number in range(10_000):
         pubsub.retain(b"a", b"v", b"", 1_000_000 + number)
-    assert len(pubsub._retained._deadlines) < 100
+    assert len(pubsub.kept._deadlines) < 100
     assert pubsub.expire(1_009_998, 100) == 1_009_999
     assert pubsub.retained_count == 1
 

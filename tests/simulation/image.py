@@ -14,6 +14,8 @@ from nexo.brokers.journal import MEMORY
 from nexo.brokers.queue.message import LEASED, QueueMessage
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.replay import RESTARTED
+from nexo.brokers.retained import Retained
+from nexo.brokers.store import Store
 from nexo.brokers.stream.group import Group
 from nexo.brokers.stream.leases import DELAYED, KNOWN
 from nexo.brokers.stream.stream import Stream
@@ -31,6 +33,10 @@ class Image:
     time: int
     queues: dict[int, Fields] = field(default_factory=dict)
     streams: dict[int, Fields] = field(default_factory=dict)
+    kept: Fields = field(default_factory=dict)
+    """What is kept of the store and of retained messages: maps, keys and topics with all that they hold."""
+    unsure: set[str] = field(default_factory=set)
+    """Those that the log does not have as they are: keys on their way into a map, changes that could not be stored."""
 
 
 def image(node: Node, now: int) -> Image:
@@ -41,7 +47,32 @@ def image(node: Node, now: int) -> Image:
     for name in node.streams.names():
         stream = node.streams.find(name)
         taken.streams[int(stream.number)] = stream_fields(stream)
+    keep_store(taken, node.store)
+    keep_retained(taken, node.pubsub.kept)
     return taken
+
+
+def keep_store(taken: Image, store: Store) -> None:
+    maps = store.maps
+    for one in maps.all():
+        taken.kept[f"map {one.prefix!r}"] = (int(one.level), 0)
+    for key in store.all_keys():
+        entry = store.lookup(key, 0)
+        assert entry is not None
+        if maps.find(key).level != MEMORY:
+            taken.kept[f"key {key!r}"] = ((entry.value, entry.version), entry.expires_at)
+    taken.unsure |= {f"key {key!r}" for key in maps.lost}
+    moving = maps.moving
+    if moving is not None:
+        taken.unsure |= {f"key {key!r}" for key in store.all_keys() if key.startswith(moving.prefix)}
+
+
+def keep_retained(taken: Image, retained: Retained) -> None:
+    if retained.level != MEMORY:
+        for message in retained.match(b"#", 0):
+            expires_at = retained.expires_at(message.topic)
+            taken.kept[f"topic {message.topic!r}"] = ((message.value, message.headers), expires_at)
+    taken.unsure |= {f"topic {topic!r}" for topic in retained.lost}
 
 
 def queue_fields(queue: Queue, now: int) -> Fields:
@@ -129,7 +160,7 @@ def group_fields(group: Group) -> Fields:
 def differences(before: Image, after: Image) -> list[str]:
     """What came back otherwise than it was, one line for each; `after` is taken at once after the replay."""
     horizon = max(before.time, after.time)
-    wrong: list[str] = []
+    wrong = differing_kept(before, after, horizon)
     for kind, old, new in (
         ("queue", before.queues, after.queues),
         ("stream", before.streams, after.streams),
@@ -147,6 +178,17 @@ def differences(before: Image, after: Image) -> list[str]:
                 for name in {**expected, **actual}
                 if expected.get(name) != actual.get(name) and not is_lower_generation(name, expected, actual)
             ]
+    return wrong
+
+
+def differing_kept(before: Image, after: Image, horizon: int) -> list[str]:
+    """Of the store and of retained messages, without what is due."""
+    wrong: list[str] = []
+    for name in sorted(before.kept.keys() | after.kept.keys()):
+        was, now = before.kept.get(name), after.kept.get(name)
+        due = [one is None or 0 < one[1] <= horizon for one in (was, now)]  # type: ignore[index]
+        if was != now and not all(due) and name not in before.unsure | after.unsure:
+            wrong.append(f"{name} was {was!r} and is {now!r}")
     return wrong
 
 

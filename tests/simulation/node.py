@@ -15,6 +15,7 @@ from collections.abc import Callable
 from librt.strings import BytesWriter
 
 from nexo.brokers.journal import MEMORY, Journal
+from nexo.brokers.mapreplay import DumpJob
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.store import Store
@@ -54,6 +55,7 @@ class Life(Hooks):
         seed: int = 0,
         images: dict[int, Image] | None = None,
         writer_class: type[Writer] = Writer,
+        retained_level: int = MEMORY,
     ) -> None:
         super().__init__()
         self.disk = disk
@@ -65,7 +67,7 @@ class Life(Hooks):
         self.retry_at = 0
         self.ended = False
         self.log = Log(disk, self, FILE_BYTES)
-        self.node = make(self.driver, self.log, seed)
+        self.node = make(self.driver, self.log, seed, retained_level)
         disk.lock()
         recovery = Recovery(disk)
         for replayed in recovery.replay():
@@ -196,14 +198,17 @@ class Life(Hooks):
         self.disk.unlock()
 
     def snapshot(self, random_budget: Callable[[], int]) -> list[str]:
-        """What the queues are, instead of the log so far. Only for a node without streams."""
+        """What is kept, instead of the log so far. Only for a node without streams."""
         self.turn()
         snapshot = snapshot_now(self.disk, self.log)
         out = Journal(True)
-        job = self.node.queues.dump(out, self.now, False)
+        queues = self.node.queues.dump(out, self.now, False)
+        store = DumpJob(out, self.node.store)
+        if self.node.pubsub.kept.level != MEMORY:
+            self.node.pubsub.kept.dump(out)
         done = False
         while not done:
-            done = job.step(random_budget())
+            done = queues.step(random_budget()) and store.step(random_budget())
             snapshot.add(out.out.getvalue())
             out.out.truncate(0)
         self.log.sync()
@@ -212,7 +217,7 @@ class Life(Hooks):
         if self.log.synced < snapshot.batch:
             snapshot.abort()
             return []
-        return snapshot.finish(job.files)
+        return snapshot.finish(queues.files)
 
     # From the log.
 
@@ -227,13 +232,13 @@ class Life(Hooks):
         self.node.withdraw(first_batch, error, [batch.payload for batch in lost], recoverable)
 
 
-def make(driver: Driver, journal: Journal, seed: int) -> Node:
+def make(driver: Driver, journal: Journal, seed: int, retained_level: int) -> Node:
     """As nexo.node.make_node, with little memory for bodies."""
     return Node(
         driver,
         journal,
-        Store(memory_max=0, eviction="reject", seed=seed),
-        PubSub(seed),
+        Store(memory_max=0, eviction="reject", seed=seed, journal=journal),
+        PubSub(seed, journal, retained_level),
         Queues(journal, seed, RESIDENT_BYTES, 2 * RESIDENT_BYTES),
         Streams(journal, seed, 2 * RESIDENT_BYTES, RESIDENT_BYTES),
     )

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.errors import StorageError
 from nexo.storage.writer import Writer
 from tests.simulation.disk import Crash, Disk, Faults
@@ -28,6 +29,7 @@ from tests.simulation.image import Image
 from tests.simulation.model import End
 from tests.simulation.node import Life
 from tests.simulation.queue_clients import QueueClients, restart_queues
+from tests.simulation.store_clients import StoreClients, restart_store
 from tests.simulation.stream_clients import StreamClients, restart_streams
 
 START_MS = 1_700_000_000_000
@@ -62,7 +64,7 @@ class Tally:
         )
 
 
-class Clients(QueueClients, StreamClients):
+class Clients(QueueClients, StreamClients, StoreClients):
     """All of them."""
 
     def __init__(self, random: Random, kinds: str) -> None:
@@ -81,6 +83,12 @@ class Clients(QueueClients, StreamClients):
                 (self.join, 6), (self.fetch, 20), (self.ack_stream, 16), (self.nack_stream, 8),
                 (self.leave, 2), (self.seek, 1), (self.dead_letter, 3),
             ]  # fmt: skip
+        if "m" in kinds:
+            self.kinds += [
+                (self.create_map, 2), (self.delete_map, 1), (self.set_key, 30), (self.set_many, 6),
+                (self.delete_key, 12), (self.count_up, 8), (self.expire_key, 6), (self.clear_keys, 3),
+                (self.retain, 10), (self.clear_retained, 5),
+            ]  # fmt: skip
         self.kinds.append((self.drop, 2))
 
     def command(self) -> str:
@@ -96,10 +104,12 @@ class Clients(QueueClients, StreamClients):
             self.life.collect(client.session)
         self.look_at_queues()
         self.look_at_streams()
+        self.look_at_store()
 
     def restarted(self, end: End) -> None:
         restart_queues(self, end)
         restart_streams(self, end)
+        restart_store(self, end)
 
     def drop(self) -> str:
         """A connection ends: what was lent to it comes back."""
@@ -112,7 +122,10 @@ class Clients(QueueClients, StreamClients):
 
 
 class World:
-    """One seed. `kinds`: q for queues, s for streams; snapshots are taken of queues alone."""
+    """One seed. `kinds`: q for queues, s for streams, m for the store's maps and retained messages.
+
+    Snapshots are taken where there are no streams.
+    """
 
     def __init__(
         self,
@@ -128,7 +141,8 @@ class World:
         self.tally = tally or Tally()
         self.life_class = life_class
         self.writer_class = writer_class
-        self.kinds = kinds or self.random.choice(("q", "s", "qs", "qs"))
+        self.kinds = kinds or self.random.choice(("q", "s", "qs", "qs", "m", "m", "qsm"))
+        self.retained_level = self.random.choice((FSYNC, FLUSH, MEMORY))
         self.clients = Clients(self.random, self.kinds)
         self.disk = Disk(self.random.getrandbits(64))
         self.now = START_MS
@@ -153,7 +167,7 @@ class World:
                 (self.fill_the_disk, 0.4),
                 (self.make_room, 1),
             ]
-        if faults and self.kinds == "q":
+        if faults and "s" not in self.kinds:
             self.actions.append((self.snapshot, 0.6))
         self.start()
 
@@ -185,7 +199,9 @@ class World:
         """Bring the node back, however often that takes."""
         while True:
             try:
-                self.life = self.life_class(self.disk, self.now, self.seed, self.images, self.writer_class)
+                self.life = self.life_class(
+                    self.disk, self.now, self.seed, self.images, self.writer_class, self.retained_level
+                )
                 break
             except Crash:
                 self.end = End(True, self.end.synced)
@@ -211,6 +227,8 @@ class World:
         if self.random.random() < 0.2:
             self.disk.faults.crash_at = self.random.randint(1, 8)
         self.now += self.random.choice((1, 20, 2_000, 2_000, DAY_MS))
+        if self.kinds == "m" and self.random.random() < 0.3:
+            self.now -= self.random.choice((1_000, 100_000, 2 * DAY_MS))  # somebody sets the clock back
         self.last.append(
             f"{'power cut' if power else 'kill'}: batches {log.synced} {log.written} {log.batch}"
         )

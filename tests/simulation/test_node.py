@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from nexo.brokers.maps import DELETE
 from nexo.brokers.queue.records import ACK
 from nexo.protocols.native.session import NativeSession
 from nexo.storage.format import LOG_NAME, SNAPSHOT_NAME
@@ -116,11 +117,31 @@ class ForgetsAcksAndImages(ForgetsAcks):
         self.images = {self.batch: self.recovered}
 
 
-def caught(life_class: type[Life], writer_class: type[Writer] = Writer) -> str:
+class ForgetsDeletes(Life):
+    """A replay that passes over deleted keys, where only the model of what clients were told can notice."""
+
+    def apply(self, kind: int, data: bytes, start: int, end: int, address: int) -> None:
+        if kind != DELETE:
+            super().apply(kind, data, start, end, address)
+
+    def check_recovered(self, least: int) -> None:
+        self.images = {self.batch: self.recovered}
+
+
+class ForgetsWhatWasLost(Life):
+    """A node that does not record again what a full disk refused, so that a restart finds older values."""
+
+    def try_again(self) -> None:
+        self.node.store.maps.lost = {}
+        self.node.pubsub.kept.lost = {}
+        super().try_again()
+
+
+def caught(life_class: type[Life], writer_class: type[Writer] = Writer, kinds: str = "qs") -> str:
     """What the first seed that notices says."""
     for seed in range(CAUGHT_WITHIN_SEEDS):
         try:
-            World(seed, Tally(), life_class, writer_class).run()
+            World(seed, Tally(), life_class, writer_class, kinds).run()
         except AssertionError as error:
             return str(error)
     return ""
@@ -138,3 +159,15 @@ def test_replies_that_leave_early_are_caught() -> None:
 def test_a_replay_without_acks_is_caught() -> None:
     assert "after batch" in caught(ForgetsAcks)
     assert "came back" in caught(ForgetsAcksAndImages)
+
+
+def test_replies_to_changes_of_keys_that_leave_early_are_caught() -> None:
+    assert "after the restart" in caught(RepliesEarly, kinds="m")
+
+
+def test_a_replay_without_deletions_of_keys_is_caught() -> None:
+    assert "after the restart" in caught(ForgetsDeletes, kinds="m")
+
+
+def test_a_node_that_forgets_what_a_full_disk_refused_is_caught() -> None:
+    assert "after batch" in caught(ForgetsWhatWasLost, kinds="m")

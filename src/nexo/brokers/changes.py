@@ -13,6 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
+from nexo.brokers.entry import Entry
 from nexo.errors import TooOldError
 
 CHANGE_SET: Final = 1
@@ -275,9 +276,11 @@ class Changes:
                 return True
         return False
 
-    def exact_only(self) -> list[bytes] | None:
-        """The watched keys, or None when prefixes are watched too."""
-        return None if self._by_length else list(self._exact)
+    def watched(self, entries: dict[bytes, Entry]) -> list[bytes]:
+        """The keys of a table that anybody watches; looks at all of them only when prefixes are watched."""
+        if self._by_length:
+            return [key for key in entries if self.anybody(key)]
+        return [key for key in self._exact if key in entries]
 
     def flush(self) -> None:
         """Hands each watch what happened to its keys since the last flush."""

@@ -208,10 +208,13 @@ class KeyIndex:
             total += len(self.blocks[between])
         return total
 
-    def take(self, prefix: bytes, limit: i64) -> list[bytes]:
-        """Removes the first keys with the prefix, at most `limit`, and gives them in order."""
+    def take(self, prefix: bytes, limit: i64, last: bytes = b"") -> list[bytes]:
+        """Removes the first keys with the prefix, at most `limit`, and gives them in order.
+
+        With `last` none that comes after it.
+        """
         taken: list[bytes] = []
-        after = successor(prefix)
+        after = last + b"\x00" if last else successor(prefix)
         while len(taken) < limit:
             number, place = self.seek(prefix, False)
             if number == len(self.blocks):
@@ -226,6 +229,21 @@ class KeyIndex:
             del block[place:end]
             self._shrunk(number)
         return taken
+
+    def following(self, prefix: bytes, after: bytes, limit: i64) -> list[bytes]:
+        """The first keys with a prefix that come after a key (empty: from the first on), at most `limit`."""
+        found: list[bytes] = []
+        end = successor(prefix)
+        number, place = self.seek(after, True) if after else self.seek(prefix, False)
+        while number < len(self.blocks) and len(found) < limit:
+            block = self.blocks[number]
+            stop = len(block) if end is None else bisect_left(block, end, place)
+            found.extend(block[place : min(stop, place + int(limit) - len(found))])
+            if stop < len(block):
+                break
+            number += 1
+            place = 0
+        return found
 
     def lists(self) -> list[list[bytes]]:
         """Every list of keys, for whoever frees them when all of this is given up."""

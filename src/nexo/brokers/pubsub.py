@@ -22,6 +22,7 @@ from typing import Final, cast, final
 
 from mypy_extensions import i64
 
+from nexo.brokers.journal import MEMORY, Journal
 from nexo.brokers.message import Message
 from nexo.brokers.outbox import (
     CONFLATE,
@@ -167,15 +168,17 @@ class _Route:
 
 @final
 class PubSub:
-    """All subscriptions and retained values of a node. `seed` decides which member starts in a shared group.
+    """All subscriptions and retained values (`kept`) of a node.
+
+    `seed` decides which member starts in a shared group; `retained_level` is how durable retained values are.
 
     Totals: `published`, `delivered` (message × receiver), `no_receiver`, `dropped`, `subscriptions`.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, journal: Journal | None = None, retained_level: i64 = MEMORY) -> None:
         self._tree = FilterTree()
         self._groups: dict[tuple[bytes, bytes], _SharedGroup] = {}
-        self._retained = Retained()
+        self.kept = Retained(Journal() if journal is None else journal, retained_level)
         self._counters = Counters()
         self._seed = seed & 0x7FFFFFFF
         self._last_number: i64 = 0
@@ -200,11 +203,11 @@ class PubSub:
 
     @property
     def retained_count(self) -> i64:
-        return len(self._retained)
+        return len(self.kept)
 
     @property
     def retained_bytes(self) -> i64:
-        return self._retained.bytes
+        return self.kept.bytes
 
     # Subscriptions.
 
@@ -489,19 +492,19 @@ class PubSub:
 
     def retain(self, topic: bytes, value: bytes, headers: bytes, expires_at: i64) -> None:
         """Keeps a value for later subscribers, in place of the topic's old one. Publishes nothing."""
-        self._retained.put(topic, value, headers, expires_at)
+        self.kept.put(topic, value, headers, expires_at)
 
     def clear_retained(self, topic: bytes) -> bool:
         """Takes a topic's retained value away; False if there was none."""
-        return self._retained.clear(topic)
+        return self.kept.clear(topic)
 
     def retained(self, filter: bytes, now: i64) -> list[Message]:
         """The retained values that a filter matches, in the order in which they were published."""
-        return self._retained.match(filter, now)
+        return self.kept.match(filter, now)
 
     def expire(self, now: i64, budget: i64) -> i64:
         """Removes retained values that are due: see `Retained.expire`."""
-        return self._retained.expire(now, budget)
+        return self.kept.expire(now, budget)
 
 
 def _key(filter: bytes, group: bytes) -> bytes:

@@ -1,8 +1,16 @@
 """Retained values: the last value of a topic, kept for those who subscribe later.
 
-Owns the values, their expiry and their account in bytes. It does not know who subscribes. A value that
-is due is never handed out, even before `expire` has removed it. An empty value is a value: only `clear`
-and the expiry take one away.
+Owns the values, their expiry, their account in bytes, and what the journal is told of them. It does not know
+who subscribes. A value that is due is never handed out, even before `expire` has removed it. An empty value is a
+value: only `clear` and the expiry take one away.
+
+    kind              body; integers are big-endian, what has no length goes on to the end
+    0x20 RETAIN       u32 length of the topic, topic, i64 expires at (ms, 0 = never), u32 length of the headers,
+                      headers, value
+    0x21 FORGET       topic
+    0x22 FORGET_ALL   -
+
+That one has expired follows from TIME (maps.py).
 """
 
 from __future__ import annotations
@@ -10,10 +18,17 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from librt.strings import read_i32_be, read_i64_be, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64, mypyc_attr
 
+from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.message import Message
 from nexo.brokers.topics import TopicTree, is_pattern
+from nexo.errors import StorageError
+
+RETAIN: Final = 0x20
+FORGET: Final = 0x21
+FORGET_ALL: Final = 0x22
 
 _SLACK: Final = 64  # stale deadlines that are not worth tidying
 
@@ -31,11 +46,20 @@ class _Value:
 
 @final
 class Retained:
-    """All retained values. `bytes` counts topics, values and headers."""
+    """All retained values. `bytes` counts topics, values and headers; `level` is how durable they are.
 
-    __slots__ = ("_deadlines", "_last", "_topics", "_values", "bytes")
+    `expired`: some have since this was last set back. `lost` are topics whose latest change could not be stored.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_deadlines", "_journal", "_last", "_topics", "_values", "bytes", "expired", "level", "lost"
+    )  # fmt: skip
+
+    def __init__(self, journal: Journal, level: i64) -> None:
+        self.level = level
+        self.expired = False
+        self.lost: dict[bytes, None] = {}
+        self._journal = journal
         self._values: dict[bytes, _Value] = {}
         self._topics = TopicTree()
         self._deadlines: list[tuple[int, bytes]] = []  # a heap of (expires_at, topic), some of them stale
@@ -59,9 +83,17 @@ class Retained:
         if expires_at != 0:
             heappush(self._deadlines, (int(expires_at), topic))
             self._tidy()
+        if self.keeping():
+            self._record(self._journal, message, expires_at)
 
     def clear(self, topic: bytes) -> bool:
         """Takes the topic's value away; False if there was none."""
+        found = self._take(topic)
+        if found and self.keeping():
+            self._record_forget(topic)
+        return found
+
+    def _take(self, topic: bytes) -> bool:
         old = self._values.pop(topic, None)
         if old is None:
             return False
@@ -69,6 +101,10 @@ class Retained:
         self.bytes -= _size(old.message)
         self._tidy()
         return True
+
+    def expires_at(self, topic: bytes) -> i64:
+        """When a topic's value expires, 0 = never; there must be one."""
+        return self._values[topic].expires_at
 
     def match(self, filter: bytes, now: i64) -> list[Message]:
         """The values whose topics a filter matches, in the order in which they were published."""
@@ -96,7 +132,11 @@ class Retained:
             looked += 1
             heappop(self._deadlines)
             if not stale:
-                self.clear(topic)
+                self._take(topic)
+                if topic in self.lost:
+                    self._record_forget(topic)  # the log has another value, with another TTL
+                else:
+                    self.expired = self.keeping()
         return 0
 
     def _tidy(self) -> None:
@@ -109,6 +149,84 @@ class Retained:
                 living.append((int(value.expires_at), topic))
         heapify(living)
         self._deadlines = living
+
+    # The journal.
+
+    def keeping(self) -> bool:
+        """Whether values are recorded now."""
+        return self.level != MEMORY and self._journal.keeping
+
+    def _record(self, journal: Journal, message: Message, expires_at: i64) -> None:
+        out = journal.begin(RETAIN, self.level)
+        write_i32_be(out, i32(len(message.topic)))
+        out.write(message.topic)
+        write_i64_be(out, expires_at)
+        write_i32_be(out, i32(len(message.headers)))
+        out.write(message.headers)
+        out.write(message.value)
+        journal.end()
+
+    def _record_forget(self, topic: bytes) -> None:
+        self._journal.begin(FORGET, self.level).write(topic)
+        self._journal.end()
+
+    def lose(self, topic: bytes) -> None:
+        """A value could not be stored: it is recorded when there is room, or that it is gone at once."""
+        if topic in self._values:
+            self.lost[topic] = None
+        else:
+            self._record_forget(topic)
+
+    def record_lost(self) -> None:
+        """There is room again: what the topics hold whose latest change could not be stored."""
+        lost, self.lost = self.lost, {}
+        for topic in lost:
+            value = self._values.get(topic)
+            if value is None:
+                self._record_forget(topic)
+            else:
+                self._record(self._journal, value.message, value.expires_at)
+
+    def apply(self, kind: i64, data: bytes, start: i64, end: i64) -> None:
+        """Does one recorded operation again; its body is data[start:end]. StorageError when it makes no sense."""
+        if kind == RETAIN:
+            place = topic_end(data, start, end)
+            if place + 12 > end:
+                raise StorageError("a retained message in the log ends early")
+            value_at = place + 12 + i64(read_i32_be(data, place + 8))
+            if not place + 12 <= value_at <= end:
+                raise StorageError("a retained message in the log ends early")
+            headers = data[place + 12 : value_at]
+            self.put(data[start + 4 : place], data[value_at:end], headers, read_i64_be(data, place))
+        elif kind == FORGET:
+            self._take(data[start:end])
+        elif kind == FORGET_ALL:
+            for topic in list(self._values):
+                self._take(topic)
+
+    def recovered(self) -> None:
+        """Everything recorded has been done again. What a lower level does not keep any more is gone."""
+        if self.level == MEMORY and self._values and self._journal.keeping:
+            for topic in list(self._values):
+                self._take(topic)
+            self._journal.begin(FORGET_ALL, FLUSH)
+            self._journal.end()
+
+    def dump(self, out: Journal) -> None:
+        """Writes what there is, in the order in which it was published."""
+        values = [(int(value.number), topic) for topic, value in self._values.items()]
+        values.sort()
+        for _, topic in values:
+            value = self._values[topic]
+            self._record(out, value.message, value.expires_at)
+
+
+def topic_end(data: bytes, start: i64, end: i64) -> i64:
+    """Where the topic of a RETAIN ends, whose body is data[start:end]."""
+    place = start + 4 + i64(read_i32_be(data, start)) if start + 4 <= end else end + 1
+    if not start + 4 <= place <= end:
+        raise StorageError("a retained message in the log ends early")
+    return place
 
 
 def _size(message: Message) -> i64:

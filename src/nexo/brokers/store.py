@@ -1,7 +1,7 @@
 """The Store: a map from keys to values, with versions, expiry, counters, scans, eviction and watches.
 
-Owns the table and the account of its memory, and composes the modules beside it: expiry (when a key is
-due), keyindex (byte order), eviction (who leaves at the cap), changes (who is told). It knows no protocol
+Owns the account of its memory, and composes the modules beside it: keyspace (the table, the order of its
+keys and its maps), expiry (when a key is due), eviction (who leaves at the cap), changes (who is told). It knows no protocol
 and no socket, reads no clock (`now` is node time in ms) and does nothing by itself: whoever drives it
 calls `expire` and `work` in small portions, and `flush_watches` once in a turn.
 
@@ -26,48 +26,44 @@ from nexo.brokers.changes import (
     Watcher,
 )
 from nexo.brokers.counters import I64_MAX, I64_MIN, added, counter, step
-from nexo.brokers.entry import ENTRY_BYTES, Bucket, DeleteResult, Entry, IncrResult, Page, PutResult, account
+from nexo.brokers.entry import ENTRY_BYTES, Bucket, DeleteResult, Entry, IncrResult, PutResult, account
 from nexo.brokers.eviction import POLICIES, REJECT, Evictor
-from nexo.brokers.expiry import Expiry
-from nexo.brokers.keyindex import SMALL, KeyIndex, successor
+from nexo.brokers.expiry import FINE_MS, Expiry
+from nexo.brokers.journal import Journal
+from nexo.brokers.keyindex import KeyIndex
+from nexo.brokers.keyspace import CAP as _CAP
+from nexo.brokers.keyspace import INDEX as _INDEX
+from nexo.brokers.keyspace import LOG as _LOG
+from nexo.brokers.keyspace import MAPS as _MAPS
+from nexo.brokers.keyspace import Keyspace
 from nexo.brokers.leftovers import Leftovers
 from nexo.brokers.message import int_value
 from nexo.errors import InvalidArgumentError, MemoryLimitError
 from nexo.limits import CHANGES_BYTES_MAX, CHANGES_MAX
 
-# What `_tracking` says is in use.
-_INDEX: Final = 1
-_CAP: Final = 2
-_LOG: Final = 4
-
-_PAGE_KEY_BYTES: Final = 20  # of a key in a page besides its own: its length, version and expiry
-_PAGE_VALUE_BYTES: Final = 4
+VERSION_BITS: Final = 10
+"""Versions of a new life start at the time in ms shifted by this: above any of the lives before, though the
+end of the log was lost, and still integers that JSON carries exactly."""
 
 
 @final
-class Store:
+class Store(Keyspace):
     """All keys of a node.
 
     `memory_max` is the cap on `memory_bytes` (0 = none), `eviction` what a write does at the cap:
     "reject", or evict by "lru", "lfu" or "ttl" (soonest to expire). `seed` makes the eviction's samples
-    repeatable. `first_version` lets a restarted store go on above the versions of its former life.
+    repeatable. `mapped`: `maps` were declared, which say what the journal is told of.
     """
 
     __slots__ = (
-        "_backlog",
         "_changes",
-        "_entries",
-        "_evictor",
         "_expiry",
-        "_index",
         "_leftovers",
         "_memory_max",
-        "_tracking",
         "evicted",
         "expired",
         "memory_bytes",
         "rejected",
-        "version",
     )
 
     def __init__(
@@ -78,25 +74,23 @@ class Store:
         changes_max: i64 = CHANGES_MAX,
         changes_bytes_max: i64 = CHANGES_BYTES_MAX,
         first_version: i64 = 0,
+        journal: Journal | None = None,
     ) -> None:
         policy = POLICIES.get(eviction)
         if policy is None:
             raise InvalidArgumentError(f"eviction {eviction!r}: it is one of {', '.join(POLICIES)}")
-        self.version: i64 = first_version
+        evictor = Evictor(policy if memory_max > 0 else REJECT, seed & 0xFFFF_FFFF)
+        super().__init__(evictor, Journal() if journal is None else journal, memory_max > 0)
+        self.version = first_version
         self.memory_bytes: i64 = 0
         # Counters for metrics: keys removed by their TTL, by the cap, and writes refused by the cap.
         self.expired: i64 = 0
         self.evicted: i64 = 0
         self.rejected: i64 = 0
-        self._entries: dict[bytes, Entry] = {}
         self._expiry = Expiry()
-        self._index = KeyIndex()
-        self._evictor = Evictor(policy if memory_max > 0 else REJECT, seed & 0xFFFF_FFFF)
         self._changes = Changes(changes_max, changes_bytes_max)
         self._leftovers = Leftovers()
         self._memory_max = memory_max
-        self._backlog: i64 = 0  # the time of an `expire` that left due keys behind, else 0
-        self._tracking: i64 = _CAP if memory_max > 0 else 0
 
     def __len__(self) -> int:
         """Keys in the table, of which some may be due."""
@@ -223,9 +217,9 @@ class Store:
             self._changes.rescheduled(key, expires_at)
         if expires_at != 0:
             self._expiry.schedule(key, entry, now)
+        durable = self._tracking & _MAPS != 0 and self.maps.expiry_changed(key, entry)
         if self._tracking & _CAP:
-            self._evictor.note(key, entry, account(key, entry.value), self._entries)
-            self._evictor.touch(entry, now)
+            self._offer(key, entry, durable, now)
         return entry
 
     def hold(self, key: bytes, now: i64) -> Hold:
@@ -345,6 +339,7 @@ class Store:
         self.version = version
         tracking = self._tracking
         growth: i64 = len(value)
+        fresh = entry is None
         if entry is None:
             entry = Entry(value, version)
             self._entries[key] = entry
@@ -361,11 +356,19 @@ class Store:
         entry.expires_at = expires_at
         if expires_at != 0:
             self._expiry.schedule(key, entry, now)
+        durable = tracking & _MAPS != 0 and self.maps.written(key, entry, growth, fresh)
         if tracking & _CAP:
-            self._evictor.note(key, entry, account(key, value), self._entries)
-            self._evictor.touch(entry, now)
+            self._offer(key, entry, durable, now)
         if tracking & _LOG:
             self._changes.record(CHANGE_SET, version, key, value, expires_at)
+
+    def _offer(self, key: bytes, entry: Entry, durable: bool, now: i64) -> None:
+        """Lets the evictor know the entry. What is kept on disk is not evicted: it would be gone there, too."""
+        if durable:
+            self._evictor.forget(entry, account(key, entry.value), self._entries)
+        else:
+            self._evictor.note(key, entry, account(key, entry.value), self._entries)
+            self._evictor.touch(entry, now)
 
     def _remove(self, key: bytes, entry: Entry, kind: i64) -> None:
         self.version += 1
@@ -380,6 +383,8 @@ class Store:
             self.expired += 1
         if self._tracking & _INDEX:
             self._index.note(key)
+        if self._tracking & _MAPS:
+            self.maps.removed(key, size, kind, self.version)
         if self._tracking & _LOG:
             self._changes.record(kind, self.version, key, None, 0)
 
@@ -405,65 +410,7 @@ class Store:
                 self._remove(victim, entry, CHANGE_EVICTED)
                 self.evicted += 1
 
-    # Byte order.
-
-    def ready(self) -> bool:
-        """Whether scan, count and clear_prefix would be quick; if not, `work` brings it about.
-
-        They are right either way. The first call decides that the order of keys is kept from now on.
-        Many keys that are due but still there would be in the way, so they are waited for too.
-        """
-        if self._backlog != 0:
-            return False
-        if self._index.cold():
-            if len(self._entries) <= SMALL:
-                return True
-            self._start_index()
-        return self._index.ready()
-
-    def _start_index(self) -> None:
-        self._index.start(self._entries)
-        self._tracking |= _INDEX
-
-    def _settle_index(self) -> KeyIndex:
-        if self._index.cold():
-            self._start_index()
-        self._index.settle(self._entries)
-        return self._index
-
-    def scan(
-        self, prefix: bytes, after: bytes, limit: i64, bytes_max: i64, now: i64, with_values: bool
-    ) -> Page:
-        """The first keys with a prefix that are past `after`, in byte order: at most `limit`.
-
-        A page ends before its payload on the wire exceeds `bytes_max`, but not before its first key.
-        """
-        index = self._settle_index()
-        page = Page()
-        number, place = index.seek(after, True) if after >= prefix and after else index.seek(prefix, False)
-        end = successor(prefix)
-        room = bytes_max
-        while number < len(index.blocks):
-            block = index.blocks[number]
-            while place < len(block):
-                key = block[place]
-                if end is not None and key >= end:
-                    return page
-                place += 1
-                entry = self._entries[key]
-                if entry.expires_at != 0 and entry.expires_at <= now:
-                    continue
-                room -= _PAGE_KEY_BYTES + len(key)
-                if with_values:
-                    room -= _PAGE_VALUE_BYTES + len(entry.value)
-                if len(page.keys) >= limit or (room < 0 and page.keys):
-                    page.more = True
-                    return page
-                page.keys.append(key)
-                page.entries.append(entry)
-            number += 1
-            place = 0
-        return page
+    # All of it, and parts.
 
     def count(self, prefix: bytes, now: i64) -> i64:
         """How many keys have a prefix, without walking over them."""
@@ -472,24 +419,6 @@ class Store:
             if key.startswith(prefix):
                 total -= 1
         return total
-
-    def clear_prefix(self, prefix: bytes, now: i64, limit: i64) -> i64:
-        """Deletes keys with a prefix, at most `limit`; how many. While that is `limit`, there may be more."""
-        deleted: i64 = 0
-        self._changes.unhold(prefix)
-        index = self._settle_index()
-        while deleted < limit:
-            keys = index.take(prefix, limit - deleted)
-            if not keys:
-                break
-            for key in keys:
-                entry = self._entries[key]
-                if entry.expires_at != 0 and entry.expires_at <= now:
-                    self._remove(key, entry, CHANGE_EXPIRED)
-                else:
-                    self._remove(key, entry, CHANGE_DELETED)
-                    deleted += 1
-        return deleted
 
     def clear(self, now: i64) -> i64:
         """Deletes every key; how many. The tables are given up here and freed in `work`.
@@ -500,7 +429,7 @@ class Store:
         deleted: i64 = len(self._entries) - len(self._expiry.due_keys(now, self._entries))
         entries, self._entries = self._entries, {}
         if self._tracking & _LOG:
-            for key in self._watched(entries):
+            for key in self._changes.watched(entries):
                 self.version += 1
                 self._changes.tell(CHANGE_DELETED, self.version, key)
         if entries:
@@ -515,13 +444,9 @@ class Store:
         self._tracking &= ~_INDEX
         self._backlog = 0
         self.memory_bytes = 0
+        if entries:
+            self.maps.cleared_all(self.version)
         return deleted
-
-    def _watched(self, entries: dict[bytes, Entry]) -> list[bytes]:
-        exact = self._changes.exact_only()
-        if exact is not None:
-            return [key for key in exact if key in entries]
-        return [key for key in entries if self._changes.anybody(key)]
 
     # What is done a little at a time.
 
@@ -532,11 +457,14 @@ class Store:
             return True
         if self._index.busy():
             budget = self._index.step(self._entries, budget)
+        moving = self.maps.moving is not None and not self.maps.paused
+        if moving and self._index.ready():
+            budget = self._move(budget)
         if budget > 0 and self._expiry.untidy():
             budget = self._expiry.sweep(self._entries, budget)
         if budget > 0 and self._leftovers:
             self._leftovers.step(budget)
-        return self._index.busy() or self._expiry.untidy() or bool(self._leftovers)
+        return moving or self._index.busy() or self._expiry.untidy() or bool(self._leftovers)
 
     def expire(self, now: i64, budget: i64) -> i64:
         """Removes keys that are due, looking at no more than `budget`.
@@ -553,7 +481,21 @@ class Store:
         self._backlog = now if wake != 0 and wake <= now else 0
         return wake
 
-    def _drain(self, bucket: Bucket, now: i64, budget: i64) -> i64:
+    def expire_replayed(self, now: i64) -> None:
+        """Removes exactly the keys that are due, as they had been by the time that the log names.
+
+        In that life a key may have been met before its bucket was due, which is up to FINE_MS late.
+        """
+        undue: list[bytes] = []
+        bucket = self._expiry.due(now + FINE_MS)
+        while bucket is not None:
+            self._drain(bucket, now, len(bucket.keys), undue)
+            bucket = self._expiry.due(now + FINE_MS)
+        for key in undue:
+            self._expiry.schedule(key, self._entries[key], now)
+
+    def _drain(self, bucket: Bucket, now: i64, budget: i64, undue: list[bytes] | None = None) -> i64:
+        """Removes what is due of a bucket; what is not goes into a later one, or to `undue`."""
         keys = bucket.keys
         expiry = self._expiry
         while keys and budget > 0:
@@ -569,9 +511,35 @@ class Store:
                 continue
             if entry.expires_at <= now:
                 self._remove(key, entry, CHANGE_EXPIRED)
+            elif undue is not None:
+                undue.append(key)
             else:
                 expiry.schedule(key, entry, now)
         return budget
+
+    # Another life.
+
+    def restore(self, key: bytes, value: bytes, version: i64, expires_at: i64, now: i64) -> None:
+        """A key as it was recorded, whatever it was, and though it be due."""
+        self.version = version - 1
+        self._apply(key, self._entries.get(key), value, expires_at, now)
+
+    def recovered(self, now: i64) -> None:
+        """Everything recorded has been done again: what comes has versions above all that were ever given."""
+        self.version = max(self.maps.highest + 1, now << VERSION_BITS)
+        if self.maps.highest > 0:
+            # There have been maps: versions are written down for as long as the log has some.
+            self._tracking |= _MAPS
+            self.mapped = True
+
+    def lose(self, key: bytes) -> None:
+        """A change of a key could not be stored: see Maps.lose."""
+        self.maps.lose(key, key in self._entries, self.version)
+
+    def room_again(self) -> None:
+        """The disk takes everything again."""
+        self.maps.paused = False
+        self.maps.record_lost(self._entries, self.version)
 
     # Watches.
 

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from librt.strings import BytesWriter
 
 from nexo.brokers.journal import Journal
+from nexo.brokers.mapreplay import DumpJob
 from nexo.errors import NexoError
 from nexo.node import Driver, Node, make_node
 from nexo.server.replaying import replay
@@ -74,7 +75,9 @@ def write_down(node: Node, snapshot: SnapshotWriter) -> set[int]:
     out = Journal(keeping=True)
     queues = node.queues.dump(out, node.now, with_memory=False)
     streams = node.streams.dump(out)
-    jobs: list[Dump] = [queues, streams]
+    store = DumpJob(out, node.store)
+    node.pubsub.kept.dump(out)
+    jobs: list[Dump] = [queues, streams, store]
     for job in jobs:
         done = False
         while not done:

@@ -19,6 +19,7 @@ from nexo.server.compaction import Compactor
 from nexo.server.replaying import replay
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files, is_running
+from nexo.storage.format import SNAPSHOT_NAME
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
 from nexo.storage.thread import ThreadedWriter
@@ -57,6 +58,8 @@ class Keeper(Hooks):
         self._compacted = 0  # everything before this log file is in a snapshot, or will be soon
         self._roll_file = 0
         self._roll_batch = 0
+        self._due_files = COMPACTION_FILES
+        self._log_file_bytes = log_file_bytes
 
     def recover(self, node: Node) -> None:
         """Bring the node's brokers back and record from now on.
@@ -153,12 +156,18 @@ class Keeper(Hooks):
         if journal.file != self._roll_file:
             self._roll_file = journal.file
             self._roll_batch = journal.batch
-        if self._roll_file - self._compacted < COMPACTION_FILES or self._compactor.running:
+            self._due_files = max(COMPACTION_FILES, self._snapshot_bytes() // self._log_file_bytes)
+        if self._roll_file - self._compacted < self._due_files or self._compactor.running:
             return
         # Only when the newest file has been begun are those before it complete and on disk.
         if journal.written >= self._roll_batch and not journal.fenced:
             self._compacted = self._roll_file
             self._compactor.start(int(self._roll_file))
+
+    def _snapshot_bytes(self) -> int:
+        """A snapshot holds the values of durable keys: it is written again when the log has grown by as much."""
+        names = [name for name in self.files.names() if SNAPSHOT_NAME.fullmatch(name)]
+        return max((self.files.size(name) for name in names), default=0)
 
     def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
         if self._node is None:
