@@ -38,6 +38,7 @@ HOT_MODULES = [
     "src/nexo/protocols/native/streamadmin.py",
     "src/nexo/protocols/native/session.py",
     "src/nexo/protocols/native/store.py",
+    "src/nexo/protocols/native/storeadmin.py",
     "src/nexo/server/clock.py",
     "src/nexo/server/turns.py",
     "src/nexo/bench/*.py",

@@ -375,9 +375,7 @@ class Node:
         What a key and a topic hold stays as it is, too, and is recorded when there is room for it.
         """
         kind = i64(payload[position])
-        if undone and (
-            kind == queue_records.ACK or kind == stream_operations.SETTLE or kind == maps.DELETE
-        ):
+        if undone and (kind == queue_records.ACK or kind == stream_operations.SETTLE or kind == maps.DELETE):
             return False
         body = position + OPERATION_HEAD_BYTES
         end = body + i64(read_i32_be(payload, position + 1))

@@ -1,12 +1,13 @@
 """Kills a server under load, again and again, and looks for what it had confirmed: python tests/faults/killing.py
 
-Several connections push to a queue and append to a stream, each with a window of requests that are not answered
-yet; consumers of both settle some of what they get. At a random moment the server gets SIGKILL; it is started
-again on the same data, and everything is read back. What must hold after every round:
+Several connections push to a queue, append to a stream and set keys of a durable map, each with a window of requests
+that are not answered yet; a consumer of the queue settles some of what it gets. At a random moment the server gets
+SIGKILL; it is started again on the same data, and everything is read back. What must hold after every round:
 
 - nothing confirmed is missing, and nothing confirmed as settled comes back;
 - what one connection sent comes in its order, and the stream's sequences have no gaps;
-- a message that was delivered before has more attempts than it had.
+- a message that was delivered before has more attempts than it had;
+- a key has the last value that was confirmed, or a later one.
 
 A message that was sent and not confirmed may be there or not. `doubled` counts messages that are there twice:
 nobody repeats a request here, so there must be none.
@@ -33,6 +34,8 @@ from tests.vectors.wire import DATA, OK, Wire, b, request, string, u16, u32, u64
 
 PRODUCERS = 2
 """Connections to each of the queue and the stream."""
+KEYS = 40
+"""Keys of one setter: each is overwritten many times in a round."""
 WINDOW = 64
 """Requests of one connection under way at once."""
 SETTLED_SHARE = 0.5
@@ -118,6 +121,38 @@ class Consumer(threading.Thread):
             pass
 
 
+class Setter(threading.Thread):
+    """Sets its keys again and again to growing numbers; knows which number of each was confirmed."""
+
+    def __init__(self, port: int, index: int, first: int) -> None:
+        super().__init__(daemon=True)
+        self.port, self.index, self.sent, self.confirmed = port, index, first, first
+        self.least: dict[bytes, int] = {}
+        self.broken = ""
+
+    def key(self, number: int) -> bytes:
+        return b"kept/%d/%d" % (self.index, number % KEYS)
+
+    def run(self) -> None:
+        try:
+            with Wire(self.port, timeout=30) as wire:
+                while True:
+                    batch = b""
+                    while self.sent - self.confirmed < WINDOW:
+                        body = string(self.key(self.sent)) + b"\0" + VALUE.pack(0, self.index, self.sent)
+                        batch += request(0x02, self.sent, body)
+                        self.sent += 1
+                    wire.send(batch)
+                    answer = wire.frame()
+                    if answer.code != OK or answer.correlation != self.confirmed:
+                        self.broken = f"{answer} to the set of {self.confirmed}"
+                        return
+                    self.least[self.key(self.confirmed)] = self.confirmed
+                    self.confirmed += 1
+        except Ends:
+            pass
+
+
 def received(payload: bytes) -> list[tuple[bytes, bytes, int, tuple[int, int]]]:
     """The answer of RECEIVE: id, token, attempts, and (producer, number)."""
     count = struct.unpack_from(">I", payload)[0]
@@ -138,7 +173,7 @@ class Totals:
     """What came out of all rounds."""
 
     def __init__(self) -> None:
-        self.rounds = self.pushed = self.appended = self.settled = self.lost = self.doubled = 0
+        self.rounds = self.pushed = self.appended = self.settled = self.set = self.lost = self.doubled = 0
         self.restart_seconds_max = 0.0
 
     def figures(self) -> dict[str, float]:
@@ -155,6 +190,7 @@ class Killing:
         self.next_number = 0
         self.seq_of: dict[tuple[int, int], int] = {}
         self.last_seq = 0
+        self.least: dict[bytes, int] = {}
 
     def serve(self) -> Serving:
         return Serving("--data-dir", str(self.folder))
@@ -165,18 +201,20 @@ class Killing:
             with Wire(server.port) as wire:
                 for code, payload in ((0x10, "s'q' 02 u32=1000"), (0x30, "s's' 00")):
                     assert wire.call(code, payload).code == DATA
+                assert wire.call(0x48, "s'kept/' s'create'").code == DATA
             first = self.next_number
             producers = [
                 Producer(server.port, index, first, index >= PRODUCERS) for index in range(2 * PRODUCERS)
             ]
             consumer = Consumer(server.port, self.random.randrange(1 << 30))
-            for one in (*producers, consumer):
+            setters = [Setter(server.port, index, first) for index in range(PRODUCERS)]
+            for one in (*producers, consumer, *setters):
                 one.start()
             time.sleep(self.random.uniform(0.05, 0.8))
             server.process.kill()
-            for one in (*producers, consumer):
+            for one in (*producers, consumer, *setters):
                 one.join(30)
-        for one in (*producers, consumer):
+        for one in (*producers, consumer, *setters):
             if one.broken:
                 raise Lost(one.broken)
         began = time.monotonic()
@@ -185,7 +223,9 @@ class Killing:
             with Wire(server.port, timeout=60) as wire:
                 self.look_at_queue(wire, producers[:PRODUCERS], consumer, first)
                 self.look_at_stream(wire, producers[PRODUCERS:])
-        self.next_number = max(one.sent for one in producers)
+                self.look_at_keys(wire, setters)
+        self.next_number = max(one.sent for one in (*producers, *setters))
+        self.totals.set += sum(one.confirmed - first for one in setters)
         self.totals.rounds += 1
         self.totals.pushed += sum(one.confirmed - first for one in producers[:PRODUCERS])
         self.totals.appended += sum(one.confirmed - first for one in producers[PRODUCERS:])
@@ -219,6 +259,19 @@ class Killing:
                 raise Lost(
                     f"{what} was delivered {consumer.attempts[what]} times before, and now says {attempts}"
                 )
+
+    def look_at_keys(self, wire: Wire, setters: list[Setter]) -> None:
+        """Each key has the value that was confirmed last, or one that was sent after it."""
+        for one in setters:
+            self.least.update(one.least)
+            for number in range(KEYS):
+                key = one.key(number)
+                answer = wire.call(0x03, string(key))
+                there = VALUE.unpack_from(answer.payload)[2] if answer.code == DATA else -1
+                if not self.least.get(key, -1) <= there < one.sent:
+                    self.totals.lost += 1
+                    raise Lost(f"{key!r} was confirmed as {self.least.get(key)} and is {there}")
+                self.least[key] = there
 
     def look_at_stream(self, wire: Wire, producers: list[Producer]) -> None:
         """Read the stream from the beginning: no gaps, each confirmed record under the sequence it was told."""

@@ -71,6 +71,7 @@ def test_nothing_confirmed_is_lost_when_the_server_is_killed(tmp_path: Path) -> 
     totals = killing.totals
     assert totals.lost == totals.doubled == 0
     assert totals.pushed > 10 * ROUNDS and totals.appended > 10 * ROUNDS and totals.settled > 0
+    assert totals.set > 10 * ROUNDS
 
 
 def test_a_confirmation_comes_after_the_sync(tmp_path: Path) -> None:

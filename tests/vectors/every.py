@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.vectors import batch, native, queue, stream
+from tests.vectors import batch, maps, native, queue, stream
 from tests.vectors.table import CONVERSATIONS, GOLDEN, LAYOUTS, VECTORS
 
 __all__ = ["CONVERSATIONS", "GOLDEN", "LAYOUTS", "TABLES", "VECTORS"]
 
-TABLES = (native, queue, stream, batch)
+TABLES = (native, maps, queue, stream, batch)
 """Importing a table enters its vectors in the lists."""

@@ -14,7 +14,7 @@ from mypy_extensions import i64
 from nexo.brokers.changes import CHANGE_DELETED, CHANGE_EXPIRED
 from nexo.brokers.entry import Entry, Page
 from nexo.brokers.eviction import Evictor
-from nexo.brokers.journal import Journal
+from nexo.brokers.journal import MEMORY, Journal
 from nexo.brokers.keyindex import SMALL, KeyIndex, successor
 from nexo.brokers.maps import Maps
 
@@ -46,6 +46,10 @@ class Keyspace:
     def _remove(self, key: bytes, entry: Entry, kind: i64) -> None:
         """Takes a key from the table, with all that follows from it."""
         raise NotImplementedError
+
+    def level_of(self, key: bytes) -> i64:
+        """How durable a change of this key is when it is confirmed."""
+        return self.maps.find(key).level if self.mapped else MEMORY
 
     # Byte order.
 

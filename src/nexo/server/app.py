@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nexo._version import __version__
+from nexo.brokers.journal import level_number
 from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.config import Config
@@ -39,6 +40,7 @@ class Server:
             secrets.randbits(32),
             config.memory_max_bytes,
             config.eviction,
+            level_number(config.retained_level),
         )
         self._driver.attach(self.node)
         self.listener = Listener(

@@ -73,6 +73,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "the least frequently used, or those soonest to expire."
         ),
     ] = "reject"
+    retained_level: Annotated[
+        Literal["memory", "flush", "fsync"],
+        Meta(description="When a retained message is confirmed: at once, written to the log, or on disk."),
+    ] = "memory"
     huge_pages: Annotated[
         Literal["auto", "off"],
         Meta(

@@ -39,8 +39,10 @@ def control(server: Serving) -> Iterator[Wire]:
 
 
 def empty(control: Wire) -> None:
-    """No keys, no queues, no streams."""
+    """No keys and no maps, no queues, no streams."""
     assert control.call(0x06).code == DATA
+    for one in json.loads(control.call(0x48, "s'' s'list'").payload[1:]):
+        assert control.call(0x48, string(one["prefix"]) + string("delete")).code == DATA
     for listing, delete in (
         (control.call(0x1F, "s'' s'list'"), 0x15),
         (control.call(0x3F, "06 s'' s'' s'list'"), 0x36),

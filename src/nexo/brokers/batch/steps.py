@@ -52,6 +52,7 @@ class Publication(Step):
 
     def __init__(self, pubsub: PubSub, message: Message, retain: bool, clear: bool, expires_at: i64) -> None:
         super().__init__(MEMORY)
+        self.kept_at: i64 = pubsub.kept.level if retain or clear else MEMORY
         self._pubsub = pubsub
         self._message = message
         self._retain = retain

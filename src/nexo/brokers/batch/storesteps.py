@@ -11,7 +11,6 @@ from nexo.brokers.batch.steps import Step
 from nexo.brokers.changes import Hold
 from nexo.brokers.counters import I64_MAX, I64_MIN, overflows
 from nexo.brokers.entry import DeleteResult, IncrResult, PutResult
-from nexo.brokers.journal import MEMORY
 from nexo.brokers.message import int_value, is_int_value, read_int
 from nexo.brokers.store import Store
 from nexo.errors import PreconditionFailedError
@@ -22,7 +21,7 @@ class SetKey(Step):
     """As `Store.put`; a condition that does not hold refuses the batch. `expires_at` 0 = never."""
 
     def __init__(self, store: Store, key: bytes, value: bytes) -> None:
-        super().__init__(MEMORY)
+        super().__init__(store.level_of(key))
         self.key = key
         self.value = value
         self.expires_at: i64 = 0
@@ -65,7 +64,7 @@ class DeleteKey(Step):
     """As `Store.delete_if`; a version that is not the key's refuses the batch (0 = absent, -1 = any)."""
 
     def __init__(self, store: Store, key: bytes, expected_version: i64) -> None:
-        super().__init__(MEMORY)
+        super().__init__(store.level_of(key))
         self.key = key
         self.expected_version = expected_version
         self.result = DeleteResult(False, 0, None)
@@ -85,7 +84,7 @@ class StepCounter(Step):
     """As `Store.incr_bounded`; a bound that is in the way refuses the batch, unless the counter saturates."""
 
     def __init__(self, store: Store, key: bytes, delta: i64) -> None:
-        super().__init__(MEMORY)
+        super().__init__(store.level_of(key))
         self.key = key
         self.delta = delta
         self.minimum: i64 = I64_MIN

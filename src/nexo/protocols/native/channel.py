@@ -130,6 +130,11 @@ class Channel(Session):
         if self.frames.kind == op.REQUEST:
             write_head(self.out, op.NULL, self.frames.correlation, 0)
 
+    def null_at(self, level: i64) -> None:
+        """As `null`, once what was done is durable at this level."""
+        if self.frames.kind == op.REQUEST:
+            write_head(self.out_at(level), op.NULL, self.frames.correlation, 0)
+
     def data(self, payload: bytes) -> None:
         if self.frames.kind == op.REQUEST:
             write_head(self.out, op.DATA, self.frames.correlation, len(payload))

@@ -35,6 +35,12 @@ class Arguments:
             raise InvalidArgumentError(f"{name} {value!r}: it is text")
         return value
 
+    def flag(self, name: str) -> bool:
+        value = self.given.pop(name, False)
+        if not isinstance(value, bool):
+            raise InvalidArgumentError(f"{name} {value!r}: it is true or false")
+        return value
+
     def finish(self) -> None:
         if self.given:
             raise InvalidArgumentError(f"unknown arguments: {', '.join(sorted(self.given))}")

@@ -89,6 +89,9 @@ CHANGE_DELETED: Final = 2
 CHANGE_EXPIRED: Final = 3
 CHANGE_EVICTED: Final = 4
 
+MAP_ADMIN: Final = 0x48
+"""Far from the other commands of the store, whose numbers are used up."""
+
 # Pub/Sub.
 PUB: Final = 0x21
 SUB: Final = 0x22

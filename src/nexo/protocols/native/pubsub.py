@@ -9,6 +9,7 @@ from mypy_extensions import i32, i64
 
 from nexo import limits
 from nexo.brokers.batch.steps import Publication
+from nexo.brokers.journal import MEMORY
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Encoding, PubSub, Subscription
 from nexo.brokers.requests import Requester
@@ -90,13 +91,17 @@ class PubSubCommands:
     def publish_with(self, payload: Payload, now: i64) -> None:
         topic = payload.string("the topic")
         flags = payload.u8("the flags")
-        receivers = read_publication(self.pubsub, payload, topic, flags, now).publish()
+        publication = read_publication(self.pubsub, payload, topic, flags, now)
+        level = publication.kept_at
+        if level != MEMORY and not flags & op.PUB_CLEAR:
+            self.channel.node.check_room()
+        receivers = publication.publish()
         if flags & op.PUB_COUNT:
             out = BytesWriter()
             write_i32_be(out, i32(receivers))
-            self.channel.data(out.getvalue())
+            self.channel.data_at(level, out.getvalue())
         else:
-            self.channel.ok()
+            self.channel.ok_at(level)
 
     def subscribe(self, payload: Payload, extended: bool, now: i64) -> None:
         topic_filter = payload.string("the filter")

@@ -23,7 +23,7 @@ from nexo.errors import (
     SlowConsumerError,
 )
 from nexo.node import Node
-from nexo.protocols.native import connection, frames
+from nexo.protocols.native import connection, frames, storeadmin
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.batch import BatchCommands
 from nexo.protocols.native.channel import Channel, ServerInfo
@@ -158,6 +158,9 @@ class NativeSession(Channel):
                 value = buffer[key_end + 1 : end]
                 check_key(key)
                 check_value(value)
+                if self.store.mapped:
+                    self.store_commands.set_mapped(key, value, now)
+                    return
                 self.store.set(key, value, now)
                 if incoming.kind == op.REQUEST:
                     write_head(self.out, op.OK, incoming.correlation, 0)
@@ -201,6 +204,8 @@ class NativeSession(Channel):
             self.queue_commands.dispatch(code, payload, now)
         elif op.STREAM_CREATE <= code <= op.STREAM_EXTENDED:
             self.stream_commands.dispatch(code, payload, now)
+        elif code == op.MAP_ADMIN:
+            storeadmin.administer(self.store_commands, payload)
         elif code == op.BATCH:
             self.batch_commands.run(payload, now)
         else:

@@ -11,6 +11,8 @@ from nexo import limits
 from nexo.brokers.batch.storesteps import SetKey, StepCounter
 from nexo.brokers.changes import Change, Watch, Watcher
 from nexo.brokers.entry import IncrResult
+from nexo.brokers.journal import MEMORY
+from nexo.brokers.message import int_value
 from nexo.brokers.store import Store
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
 from nexo.protocols.native import frames
@@ -58,6 +60,8 @@ class StoreCommands:
         self.watches: dict[i64, Watch] = {}
         # A prefix delete that takes several turns: what it has removed so far.
         self.cleared: i64 = 0
+        # The same for a map that comes or goes: what its answer will say.
+        self.outcome = ""
 
     def close(self) -> None:
         """The connection has ended."""
@@ -71,7 +75,7 @@ class StoreCommands:
             key = payload.key()
             payload.finish()
             self.store.delete(key, now)
-            self.channel.ok()
+            self.channel.ok_at(self.store.level_of(key))
         elif code == op.MAP_INCR:
             self.incr(payload, now)
         elif code == op.MAP_GETX:
@@ -92,7 +96,7 @@ class StoreCommands:
             self.unwatch(payload)
         elif code == op.MAP_CLEAR_ALL:
             payload.finish()
-            self.channel.count(self.store.clear(now))
+            self.count_at(self.store.maps.level_over(b""), self.store.clear(now))
         elif code == op.MAP_CLEAR_PREFIX:
             self.clear_prefix(payload, now)
         else:
@@ -101,28 +105,53 @@ class StoreCommands:
             payload.finish()
             self.channel.null()
 
+    def check_room(self, level: i64) -> None:
+        """For a change that is recorded at this level and needs room on the disk. StorageError while there is none."""
+        if level != MEMORY:
+            self.channel.node.check_room()
+
+    def level_to_write(self, key: bytes) -> i64:
+        """What the answer to a change of this key promises, if there is room for it. Raises as `check_room`."""
+        level = self.store.level_of(key)
+        self.check_room(level)
+        return level
+
+    def count_at(self, level: i64, number: i64) -> None:
+        self.channel.data_at(level, int_value(number))
+
+    def set_mapped(self, key: bytes, value: bytes, now: i64) -> None:
+        """A plain set where maps are declared."""
+        level = self.level_to_write(key)
+        self.store.set(key, value, now)
+        self.channel.ok_at(level)
+
     def set_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
         flags = payload.u8("the flags")
-        result = read_set(self.store, payload, key, flags, now).put(self.store, now)
+        step = read_set(self.store, payload, key, flags, now)
+        self.check_room(step.level)
+        result = step.put(self.store, now)
         if flags & op.SET_ANSWERED:
-            self.put_result(result.applied, result.version, result.old if flags & op.SET_RETURN_OLD else None)
+            old = result.old if flags & op.SET_RETURN_OLD else None
+            self.put_result(step.level, result.applied, result.version, old)
         else:
-            self.channel.ok()
+            self.channel.ok_at(step.level)
 
-    def put_result(self, applied: bool, version: i64, old: bytes | None) -> None:
-        self.channel.data(written(applied, version, old))
+    def put_result(self, level: i64, applied: bool, version: i64, old: bytes | None) -> None:
+        self.channel.data_at(level, written(applied, version, old))
 
     def incr(self, payload: Payload, now: i64) -> None:
         key = payload.key()
         delta = payload.signed64("the delta")
         payload.finish()
-        self.channel.count(self.store.incr(key, delta, now))
+        level = self.level_to_write(key)
+        self.count_at(level, self.store.incr(key, delta, now))
 
     def get_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
         flags = payload.u8("the flags")
         changes = flags & (op.GETX_TTL | op.GETX_TTL_ABSOLUTE | op.GETX_PERSIST)
+        level = self.level_to_write(key) if changes != 0 else MEMORY
         if changes == op.GETX_TTL:
             entry = self.store.set_expiry(key, deadline(payload.u64("the TTL"), now), now)
         elif changes == op.GETX_TTL_ABSOLUTE:
@@ -135,14 +164,14 @@ class StoreCommands:
             raise InvalidArgumentError("only one of: set the TTL, set the time, remove the TTL")
         payload.finish()
         if entry is None:
-            self.channel.null()
+            self.channel.null_at(level)
             return
         out = BytesWriter()
         write_i64_be(out, entry.version)
         write_expiry(out, entry.expires_at, now)
         if not flags & op.GETX_NO_VALUE:
             out.write(entry.value)
-        self.channel.data(out.getvalue())
+        self.channel.data_at(level, out.getvalue())
 
     def delete_with(self, payload: Payload, now: i64) -> None:
         key = payload.key()
@@ -150,10 +179,13 @@ class StoreCommands:
         expected: i64 = payload.u64("the expected version") if flags & op.DELX_VERSION else -1
         payload.finish()
         result = self.store.delete_if(key, now, expected)
-        self.put_result(result.deleted, result.version, result.old if flags & op.DELX_RETURN_OLD else None)
+        old = result.old if flags & op.DELX_RETURN_OLD else None
+        self.put_result(self.store.level_of(key), result.deleted, result.version, old)
 
     def incr_with(self, payload: Payload, now: i64) -> None:
-        self.channel.data(counted(read_counter(self.store, payload, now).step(self.store, now), now))
+        step = read_counter(self.store, payload, now)
+        self.check_room(step.level)
+        self.channel.data_at(step.level, counted(step.step(self.store, now), now))
 
     def key_count(self, payload: Payload) -> i64:
         count = payload.u32("the number of keys")
@@ -181,14 +213,16 @@ class StoreCommands:
         flags = payload.u8("the flags")
         expires_at: i64 = deadline(payload.u64("the TTL"), now) if flags & op.MSET_TTL else 0
         pairs: list[tuple[bytes, bytes]] = []
+        level: i64 = MEMORY
         for _ in range(self.key_count(payload)):
             key = payload.key()
             pairs.append((key, payload.value_with_length()))
+            level = max(level, self.level_to_write(key))
         payload.finish()
         result = self.store.put_many(
             pairs, now, expires_at=expires_at, if_absent=(flags & op.MSET_IF_ABSENT) != 0
         )
-        self.put_result(result.applied, result.version, None)
+        self.put_result(level, result.applied, result.version, None)
 
     def scan(self, payload: Payload, now: i64) -> None:
         prefix = payload.string("the prefix")
@@ -231,7 +265,7 @@ class StoreCommands:
             self.channel.wait()
             return
         total, self.cleared = self.cleared, 0
-        self.channel.count(total)
+        self.count_at(self.store.maps.level_over(prefix), total)
 
     def watch(self, payload: Payload) -> None:
         key = payload.string("the key")
