@@ -161,7 +161,7 @@ from nexo.client.dialing import Reconnect
 from nexo.client.events import Event
 from nexo.client.greeting import ServerInfo
 from nexo.client.portal import Portal, portal
-from nexo.client.entries import Count, Entry, Scanned, Written
+from nexo.client.entries import Count, Entry, MapCreated, MapInfo, Scanned, Written
 from nexo.client.lending import WAIT_MS_DEFAULT
 from nexo.client.outcome import Outcome
 from nexo.client.queueinfo import (

@@ -148,3 +148,21 @@ def test_watch(broker: Broker) -> None:
 
 def lines_of(done: Done) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_maps(broker: Broker) -> None:
+    assert broker.nexo("store", "maps", "m:") == (1, b"", "")
+    assert broker.nexo("store", "create-map", "m:", "--durability", "flush") == (0, b"created\n", "")
+    assert broker.nexo("store", "create-map", "m:", "--durability", "flush") == (0, b"unchanged\n", "")
+    refused = broker.nexo("store", "create-map", "m:")
+    assert refused.code == 3
+    assert "durability: is flush, asked for fsync" in refused.err
+    assert broker.nexo("store", "set", "m:1", "x").code == 0
+    assert broker.nexo("store", "maps", "m:") == (0, b"m:\tflush\t1\t213\n", "")
+    assert json.loads(broker.nexo("store", "maps", "m:", "--json").out)["keys"] == 1
+    assert broker.nexo("store", "delete-map", "m:").code == 0
+    assert broker.nexo("store", "get", "m:1").text == "x\n"
+    assert broker.nexo("store", "delete-map", "m:").code == 1
+    assert broker.nexo("store", "create-map", "m:").code == 0
+    assert broker.nexo("store", "delete-map", "m:", "--keys", "--yes").code == 0
+    assert broker.nexo("store", "exists", "m:1").code == 1

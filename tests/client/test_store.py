@@ -250,3 +250,31 @@ async def test_watch(client: Any) -> None:
     assert [change async for change in resumed] == []
     with pytest.raises(nexo.TooOldError):
         await store.watch("w:", from_version=1 << 40)
+
+
+async def test_maps(client: Any) -> None:
+    store = client.store
+    await store.map.set("maps/1", 1)
+    created = await store.create_map("maps/", durability="flush")
+    assert (created.status, created.prefix, created.durability, created.keys) == (
+        "created",
+        "maps/",
+        "flush",
+        1,
+    )
+    assert created.bytes > 0
+    assert (await store.create_map("maps/", durability="flush")).status == "unchanged"
+    with pytest.raises(nexo.ResourceConfigConflictError, match="durability is flush"):
+        await store.create_map("maps/")
+    await store.map.set("maps/2", 2)
+    assert await store.map.get("maps/2") == 2
+    assert await store.describe_map("maps/") == nexo.MapInfo("maps/", "flush", 2, 2 * created.bytes)
+    await store.create_map("maps/cache/", durability="memory")
+    assert [one.prefix for one in await store.maps("maps/")] == ["maps/", "maps/cache/"]
+    await store.delete_map("maps/cache/")
+    await store.delete_map("maps/", keys=True)
+    assert await store.map.count("maps/") == 0
+    with pytest.raises(nexo.ResourceNotFoundError):
+        await store.describe_map("maps/")
+    with pytest.raises(nexo.InvalidArgumentError):
+        await store.create_map("maps/", durability="disk")

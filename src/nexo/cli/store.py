@@ -1,4 +1,4 @@
-"""`nexo store …`: read, write and watch keys."""
+"""`nexo store …`: read, write and watch keys. The maps that keep them on disk are in store_maps.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from nexo.cli import exits
+from nexo.cli import exits, store_maps
 from nexo.cli.link import Target, client_options, json_option, talk
 from nexo.cli.values import (
     DURATION,
@@ -43,6 +43,10 @@ def command() -> None:
       nexo store scan user: --values
       nexo store watch user:
     """
+
+
+for one in store_maps.COMMANDS:
+    command.add_command(one)
 
 
 def talk_map(target: Target, work: Callable[[Map], Awaitable[int]]) -> int:

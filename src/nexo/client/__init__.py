@@ -22,7 +22,7 @@ from nexo.client.batch import Batch, BatchMap, BatchPubSub, BatchQueue, BatchSto
 from nexo.client.client import Client, connect
 from nexo.client.dialing import Reconnect
 from nexo.client.dlq import DLQ
-from nexo.client.entries import Count, Entry, Scanned, Written
+from nexo.client.entries import Count, Entry, MapCreated, MapInfo, Scanned, Written
 from nexo.client.events import Connected, Disconnected, Event, Events, Reconnected
 from nexo.client.greeting import ServerInfo
 from nexo.client.group import DLS, Group, GroupConsumer, GroupMessages
@@ -95,6 +95,8 @@ __all__ = [
     "Lag",
     "Last",
     "Map",
+    "MapCreated",
+    "MapInfo",
     "Message",
     "Outcome",
     "Pattern",

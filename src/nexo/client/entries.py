@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,6 +11,21 @@ from nexo.client.frames import I64, Reader, u64
 from nexo.client.ttl import ttl_ms_of
 from nexo.errors import InvalidArgumentError, ProtocolError
 from nexo.protocols.native import opcodes as op
+
+
+class MapInfo(msgspec.Struct, frozen=True):
+    """A declared map: its prefix and durability, the keys that belong to it, and their bytes as memory counts them."""
+
+    prefix: str
+    durability: str
+    keys: int
+    bytes: int
+
+
+class MapCreated(MapInfo, frozen=True, kw_only=True):
+    """The same, and whether the call that gave it declared the map or found it."""
+
+    status: Literal["created", "unchanged"]
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
+import msgspec
+
 from nexo.client import values
 from nexo.client.connection import Connection
 from nexo.client.entries import (
     Count,
     Entry,
+    MapCreated,
+    MapInfo,
     Scanned,
     Written,
     read_count,
@@ -22,6 +26,7 @@ from nexo.client.entries import (
     read_written,
 )
 from nexo.client.frames import Reader, key_count, prefixed, string, u32, u64
+from nexo.client.queueinfo import Durability, admin_answer
 from nexo.client.ttl import ttl_ms_of
 from nexo.client.watch import Watch, Watcher, Watches
 from nexo.client.writes import incr_key, incr_key_bounded, put_key, remove_key, set_key
@@ -32,10 +37,46 @@ T = TypeVar("T")
 
 
 class Store:
-    """The store of a server. It has one map, `map`."""
+    """The store of a server: its keys, `map`, and the maps that say which of them are kept on disk.
+
+    A declared map is a prefix with a durability. A key belongs to the one with the longest prefix that it begins
+    with; a key that belongs to none is in memory only.
+    """
 
     def __init__(self, connection: Connection, watches: Watches) -> None:
         self.map = Map(connection, watches)
+        self._connection = connection
+
+    async def create_map(self, prefix: str, *, durability: Durability = "fsync") -> MapCreated:
+        """Declare a map, unless it is: `status` says which. Keys that are there already are kept from now on, too.
+
+        `durability` says when a change of one of its keys is confirmed: "fsync" (on disk), "flush" (the
+        operating system has it) or "memory". ResourceConfigConflictError when the map exists and has another;
+        its `details` list the difference. StorageError while the disk is full.
+        """
+        created: MapCreated = await self._ask(prefix, "create", MapCreated, durability=durability)
+        return created
+
+    async def maps(self, prefix: str = "") -> list[MapInfo]:
+        """The maps whose prefixes begin so, in the order of their bytes, with the keys and bytes of each."""
+        found: list[MapInfo] = await self._ask(prefix, "list", list[MapInfo])
+        return found
+
+    async def describe_map(self, prefix: str) -> MapInfo:
+        """The map of exactly this prefix. ResourceNotFoundError when there is none."""
+        info: MapInfo = await self._ask(prefix, "describe", MapInfo)
+        return info
+
+    async def delete_map(self, prefix: str, *, keys: bool = False) -> None:
+        """Declare a map no longer: its keys stay, as what they are without it, or with `keys` are deleted.
+
+        ResourceNotFoundError when there is none.
+        """
+        await self._ask(prefix, "delete", dict, keys=keys)
+
+    async def _ask(self, prefix: str, action: str, type: Any, **arguments: Any) -> Any:
+        payload = string(prefix) + string(action) + msgspec.json.encode(arguments)
+        return admin_answer(await self._connection.data(op.MAP_ADMIN, payload), type)
 
 
 class Map:

@@ -8,8 +8,11 @@ from typing import Any, Self, TypeVar, overload
 
 from nexo.client import store as async_store
 from nexo.client import watch as async_watch
-from nexo.client.entries import Count, Entry, Scanned, Written
+from nexo.client.entries import Count, Entry, MapCreated, MapInfo, Scanned, Written
 from nexo.client.portal import Portal
+from nexo.client.queueinfo import (
+    Durability,
+)
 from nexo.client.watch import Change
 
 T = TypeVar("T")
@@ -256,7 +259,11 @@ class Map:
 
 
 class Store:
-    """The store of a server. It has one map, `map`."""
+    """The store of a server: its keys, `map`, and the maps that say which of them are kept on disk.
+
+    A declared map is a prefix with a durability. A key belongs to the one with the longest prefix that it begins
+    with; a key that belongs to none is in memory only.
+    """
 
     def __init__(self, portal: Portal, wrapped: async_store.Store) -> None:
         self._portal = portal
@@ -265,3 +272,27 @@ class Store:
     @property
     def map(self) -> Map:
         return Map(self._portal, self._async.map)
+
+    def create_map(self, prefix: str, *, durability: Durability = "fsync") -> MapCreated:
+        """Declare a map, unless it is: `status` says which. Keys that are there already are kept from now on, too.
+
+        `durability` says when a change of one of its keys is confirmed: "fsync" (on disk), "flush" (the
+        operating system has it) or "memory". ResourceConfigConflictError when the map exists and has another;
+        its `details` list the difference. StorageError while the disk is full.
+        """
+        return self._portal.call(lambda: self._async.create_map(prefix, durability=durability))
+
+    def maps(self, prefix: str = "") -> list[MapInfo]:
+        """The maps whose prefixes begin so, in the order of their bytes, with the keys and bytes of each."""
+        return self._portal.call(lambda: self._async.maps(prefix))
+
+    def describe_map(self, prefix: str) -> MapInfo:
+        """The map of exactly this prefix. ResourceNotFoundError when there is none."""
+        return self._portal.call(lambda: self._async.describe_map(prefix))
+
+    def delete_map(self, prefix: str, *, keys: bool = False) -> None:
+        """Declare a map no longer: its keys stay, as what they are without it, or with `keys` are deleted.
+
+        ResourceNotFoundError when there is none.
+        """
+        return self._portal.call(lambda: self._async.delete_map(prefix, keys=keys))
