@@ -24,9 +24,8 @@ from pathlib import Path
 import pytest
 
 from nexo._pure import is_compiled
-from tests.surroundings import SOURCE, environment
+from tests.surroundings import ROOT, SOURCE, environment
 
-ROOT = SOURCE.parent
 READY = re.compile(r"nexo (\S+) ready on (\S+):(\d+) \((compiled|interpreted)\), pid (\d+)\n")
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0

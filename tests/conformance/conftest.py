@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.vectors.serving import ROOT, Serving
+from tests.surroundings import ROOT
+from tests.vectors.serving import Serving
 
 SCRIPTS = Path(__file__).parent / "published"
 SCRIPT_SECONDS_MAX = 60.0

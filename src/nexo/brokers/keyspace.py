@@ -11,7 +11,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from nexo.brokers.changes import CHANGE_DELETED, CHANGE_EXPIRED
+from nexo.brokers.changes import CHANGE_DELETED, CHANGE_EXPIRED, Changes
 from nexo.brokers.entry import Entry, Page
 from nexo.brokers.eviction import Evictor
 from nexo.brokers.journal import MEMORY, Journal
@@ -31,15 +31,26 @@ _PAGE_VALUE_BYTES: Final = 4
 class Keyspace:
     """The keys of a store. `mapped`: `maps` were declared, which say what the journal is told of."""
 
-    __slots__ = ("_backlog", "_entries", "_evictor", "_index", "_tracking", "mapped", "maps", "version")
+    __slots__ = (
+        "_backlog",
+        "_changes",
+        "_entries",
+        "_evictor",
+        "_index",
+        "_tracking",
+        "mapped",
+        "maps",
+        "version",
+    )
 
-    def __init__(self, evictor: Evictor, journal: Journal, capped: bool) -> None:
+    def __init__(self, evictor: Evictor, journal: Journal, changes: Changes, capped: bool) -> None:
         self.version: i64 = 0
         self.mapped = False
         self.maps = Maps(journal)
         self._entries: dict[bytes, Entry] = {}
         self._index = KeyIndex()
         self._evictor = evictor
+        self._changes = changes
         self._backlog: i64 = 0  # the time of an `expire` that left due keys behind, else 0
         self._tracking: i64 = CAP if capped else 0
 

@@ -56,7 +56,6 @@ class Store(Keyspace):
     """
 
     __slots__ = (
-        "_changes",
         "_expiry",
         "_leftovers",
         "_memory_max",
@@ -80,7 +79,8 @@ class Store(Keyspace):
         if policy is None:
             raise InvalidArgumentError(f"eviction {eviction!r}: it is one of {', '.join(POLICIES)}")
         evictor = Evictor(policy if memory_max > 0 else REJECT, seed & 0xFFFF_FFFF)
-        super().__init__(evictor, Journal() if journal is None else journal, memory_max > 0)
+        changes = Changes(changes_max, changes_bytes_max)
+        super().__init__(evictor, Journal() if journal is None else journal, changes, memory_max > 0)
         self.version = first_version
         self.memory_bytes: i64 = 0
         # Counters for metrics: keys removed by their TTL, by the cap, and writes refused by the cap.
@@ -88,7 +88,6 @@ class Store(Keyspace):
         self.evicted: i64 = 0
         self.rejected: i64 = 0
         self._expiry = Expiry()
-        self._changes = Changes(changes_max, changes_bytes_max)
         self._leftovers = Leftovers()
         self._memory_max = memory_max
 

@@ -49,6 +49,4 @@ def with_huge_pages(environ: Mapping[str, str]) -> dict[str, str] | None:
 
 def start_again(environ: Mapping[str, str]) -> None:
     """Become the same program in another environment, with the same process id. OSError when that fails."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     os.execve(sys.executable, sys.orig_argv, dict(environ))
