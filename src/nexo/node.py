@@ -394,6 +394,9 @@ class Node:
             # Nobody waited for it when it was confirmed at once.
             first = read_i64_be(payload, body + 8) if kind == stream_operations.APPEND else 0
             return self.streams.keeps(read_i64_be(payload, body), first)
+        if kind == stream_operations.BURY and end - body == stream_operations.BURY_MOVED_BYTES:
+            # The letter was moved by an append of this batch.
+            return self.streams.keeps(read_i64_be(payload, end - 8), 0)
         return kind != stream_operations.CREATE
 
     def room_again(self) -> None:

@@ -202,6 +202,20 @@ class GroupModel:
     floor: int = 0
     """Up to here a seek may have skipped."""
     attempts: dict[int, int] = field(default_factory=dict)
+    letters: set[int] = field(default_factory=set)
+    buried: dict[int, Step | None] = field(default_factory=dict)
+    """Dead letters that were deleted, or moved by a step: if that is refused, they are there."""
+
+    def letters_here(self, seqs: set[int]) -> None:
+        """These are the dead letters now."""
+        for seq in self.letters - seqs:
+            moved = self.buried.get(seq)
+            gone = seq in self.buried and (moved is None or not moved.refused)
+            check(gone, f"dead letter {seq} of {self.name!r} is gone, and nobody deleted or moved it")
+        for seq in seqs & self.buried.keys():
+            del self.buried[seq]
+        self.letters = seqs | {seq for seq, moved in self.buried.items() if moved is not None}
+        self.over |= seqs
 
     def sought(self, floor: int) -> None:
         self.over |= set(self.acked)

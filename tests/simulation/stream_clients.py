@@ -56,7 +56,7 @@ class StreamClients(Crowd):
                 if not self.life.log.fenced:
                     del stream.groups[group.number]
             else:
-                group.over |= {int(letter.seq) for letter in live.peek(0, ALL)}
+                group.letters_here({int(letter.seq) for letter in live.peek(0, ALL)})
 
     def any_stream(self) -> tuple[StreamModel, Stream] | None:
         living = [stream for stream in self.streams.values() if not stream.gone]
@@ -318,6 +318,7 @@ class StreamClients(Crowd):
         if self.random.random() < 0.5:
             live.delete(letter.seq)
             step = self.step(stream.level)
+            group.buried[int(letter.seq)] = None
         else:
             try:
                 self.node.check_room()
@@ -328,6 +329,7 @@ class StreamClients(Crowd):
             step = self.step(stream.level)
             check(seq == stream.next, f"{stream.name!r} gave {seq}, and {stream.next} is next")
             stream.records[seq] = Record(record.value, record.key, step)
+            group.buried[int(letter.seq)] = None if stream.level == MEMORY else step
         self.answer(step)
         return f"{stream.name!r} {group.name!r} {letter.seq}"
 
@@ -374,7 +376,8 @@ def restart_group(stream: StreamModel, model: GroupModel, group: Group, end: End
         settled.floor < stream.next, f"the floor of {group.name!r} is {settled.floor}, after the stream's end"
     )
     done = {seq for seq in range(1, stream.next) if settled.has(seq)}
-    letters = {int(letter.seq) for letter in group.peek(0, ALL)}
-    model.over |= letters
+    model.buried = {}
+    model.letters = {int(letter.seq) for letter in group.peek(0, ALL)}
+    model.over |= model.letters
     model.restarted(int(group.generation), done, stream.first, end)
     model.attempts = {int(seq): int(one.attempts) for seq, one in group.backlog.pending.items()}

@@ -278,22 +278,70 @@ def test_a_dead_letter_is_not_redriven_before_its_push_is_durable(history: Histo
     assert queue.redrive(id, history.now) != 0
 
 
-@pytest.mark.xfail(reason="the letter is buried at once, and not brought back when the append is refused")
 def test_a_dead_letter_of_a_stream_outlives_a_refused_move(history: History) -> None:
-    stream = history.stream(max_deliveries=1)
-    history.do(lambda: stream.append(b"", b"\0one", b"", history.now))
+    """It was buried at once, and not brought back when the append was refused."""
+    group = group_with_letters(history, 3)
+    history.fill_the_disk()
+    moved = history.do(lambda: group.move_to_stream(2, history.now))
+    assert [letter.seq for letter in group.peek(0, 9)] == [1, 3]
+    history.rest()
+    assert moved.refused
+    assert [letter.seq for letter in group.peek(0, 9)] == [1, 2, 3]
+    history.make_room()
+    history.restart(power=False)
+    stream = history.node.streams.find(b"s")
+    assert stream.last_seq == 3
+    group = stream.find_group(b"g")
+    assert [letter.seq for letter in group.peek(0, 9)] == [1, 2, 3]
+    moved = history.do(lambda: group.move_to_stream(2, history.now))
+    history.rest()
+    assert moved.confirmed
+    history.restart()
+    stream = history.node.streams.find(b"s")
+    assert [letter.seq for letter in stream.find_group(b"g").peek(0, 9)] == [1, 3]
+    assert [record.value for record in stream.read(4, 9, 1 << 20).each()] == [b"\0n2"]
+
+
+def test_a_dead_letter_stays_moved_in_a_stream_of_level_memory(history: History) -> None:
+    """What such a stream confirms at once happened, though its batch is lost."""
+    group = group_with_letters(history, 1, durability=MEMORY)
+    history.fill_the_disk()
+    history.do(lambda: group.move_to_stream(1, history.now), MEMORY)
+    history.rest()
+    assert group.peek(0, 9) == []
+    history.make_room()
+    history.restart(power=False)
+    stream = history.node.streams.find(b"s")
+    assert stream.last_seq == 2
+    assert stream.find_group(b"g").peek(0, 9) == []
+
+
+def test_a_purge_takes_the_letter_that_is_being_moved(history: History) -> None:
+    group = group_with_letters(history, 2)
+    history.fill_the_disk()
+    history.do(lambda: group.move_to_stream(1, history.now))
+    history.do(group.purge)
+    history.rest()
+    history.make_room()
+    assert group.peek(0, 9) == []
+    history.restart(power=False)
+    assert history.node.streams.find(b"s").find_group(b"g").peek(0, 9) == []
+
+
+def group_with_letters(history: History, count: int, **options: int) -> Group:
+    """A group whose messages 1 to `count` are dead letters."""
+    stream = history.stream(max_deliveries=1, **options)
+    for number in range(count):
+        history.do(lambda number=number: stream.append(b"", b"\0n%d" % (number + 1), b"", history.now))  # type: ignore[misc]  # fmt: skip
     history.rest()
     group, member = history.join(stream)
     history.rest()
     history.node.begin()
-    (lent,) = group.fetch(member.consumer_id, member.generation, 1, history.now)
-    history.do(lambda: group.nack(member.consumer_id, member.generation, 1, lent.token, b"", 0, history.now))
+    for lent in group.fetch(member.consumer_id, member.generation, count, history.now):
+        history.do(lambda lent=lent: group.nack(member.consumer_id, member.generation, lent.seq, lent.token, b"", 0, history.now))  # type: ignore[misc]  # fmt: skip
     history.rest()
-    history.fill_the_disk()
-    moved = history.do(lambda: group.move_to_stream(1, history.now))
-    history.rest()
-    assert moved.refused
-    assert [letter.seq for letter in group.peek(0, 9)] == [1]
+    assert [letter.seq for letter in group.peek(0, 9)] == list(range(1, count + 1))
+    return group
 
 
 def test_what_was_written_before_the_disk_was_full_is_delivered(history: History) -> None:

@@ -13,6 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from nexo.brokers.journal import MEMORY
 from nexo.brokers.stream import journal as stream_journal
 from nexo.brokers.stream.agenda import Scheduled
 from nexo.brokers.stream.backlog import Backlog
@@ -84,6 +85,7 @@ class Group(Scheduled):
         self._fenced_members: i64 = 0
         self._gone: dict[int, None] = {}  # members whose leases are to be given back
         self._line: dict[Waiting, None] = {}
+        self._moves: list[tuple[int, DeadLetter]] = []  # with the sequence, until that append has settled
         self.schedule_idle()
 
     # Members.
@@ -238,6 +240,9 @@ class Group(Scheduled):
 
     def appended(self) -> None:
         """There is more in the stream."""
+        if self._moves:
+            last_seq = self.log.last_seq
+            self._moves = [move for move in self._moves if move[0] > last_seq]
         if self._line:
             self._agenda.rouse(self)
 
@@ -415,6 +420,7 @@ class Group(Scheduled):
     def move_to_stream(self, seq: i64, now: i64) -> i64:
         """Appends a dead letter's record to the stream again and removes it; gives the new sequence.
 
+        When the append is refused for want of room, the letter is there again: see `withdrawn`.
         Raises ResourceNotFoundError.
         """
         letter = self.backlog.letters.get(seq)
@@ -424,8 +430,19 @@ class Group(Scheduled):
             )
         record = letter.contents()
         again = self.log.append(record.key, record.value, record.headers, now)
-        self.delete(seq)
+        self.backlog.letters.take(seq)
+        stream_journal.write_moved(self.log, self.number, seq)
+        if self.log.commons.journal.keeping and self.log.definition.durability != MEMORY:
+            self._moves.append((int(again), letter))
         return again
+
+    def withdrawn(self, from_seq: i64) -> None:
+        """Appends from a sequence on never were: letters that were moved by them are back."""
+        if self._moves:
+            for seq, letter in self._moves:
+                if seq >= from_seq:
+                    self.backlog.letters.restore(letter)
+            self._moves = [move for move in self._moves if move[0] < from_seq]
 
     def delete(self, seq: i64) -> bool:
         """Removes a dead letter; False when there is none of that sequence."""
@@ -435,7 +452,8 @@ class Group(Scheduled):
         return True
 
     def purge(self) -> i64:
-        """Removes all dead letters; how many."""
+        """Removes all dead letters; how many. One that is being moved does not come back either."""
+        self._moves = []
         count = self.backlog.letters.clear()
         if count > 0:
             stream_journal.write_bury(self.log, self.number, 0)

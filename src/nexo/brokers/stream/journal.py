@@ -156,6 +156,16 @@ def write_bury(log: StreamLog, group: i64, seq: i64) -> None:
         journal.end()
 
 
+def write_moved(log: StreamLog, group: i64, seq: i64) -> None:
+    """A dead letter is gone, for its record has been appended in this turn: without that it is not."""
+    journal = log.commons.journal
+    if journal.keeping:
+        out = _begin(log, BURY, group)
+        write_i64_be(out, seq)
+        write_i64_be(out, log.number)
+        journal.end()
+
+
 def write_seek(log: StreamLog, group: i64, floor: i64, generation: i64) -> None:
     """A group starts again after a sequence."""
     journal = log.commons.journal

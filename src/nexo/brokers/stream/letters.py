@@ -18,9 +18,12 @@ from nexo.limits import DEAD_LETTERS_BYTES_MAX, DEAD_LETTERS_MAX
 @final
 @mypyc_attr(acyclic=True)
 class DeadLetter:
-    """A message that was given up at `died_at` after `attempts` deliveries. `record` is a block of one."""
+    """A message that was given up at `died_at` after `attempts` deliveries. `record` is a block of one.
 
-    __slots__ = ("attempts", "died_at", "reason", "record", "seq")
+    `serial` orders the letters of a group by death; it is given when the letter is added.
+    """
+
+    __slots__ = ("attempts", "died_at", "reason", "record", "seq", "serial")
 
     def __init__(self, seq: i64, attempts: i64, died_at: i64, reason: bytes, record: bytes) -> None:
         self.seq = seq
@@ -28,6 +31,7 @@ class DeadLetter:
         self.died_at = died_at
         self.reason = reason
         self.record = record
+        self.serial: i64 = 0
 
     def contents(self) -> Record:
         """The record as it was appended."""
@@ -38,10 +42,11 @@ class DeadLetter:
 class DeadLetters:
     """Dead letters in the order in which they died."""
 
-    __slots__ = ("_letters", "bytes", "dropped")
+    __slots__ = ("_last_serial", "_letters", "bytes", "dropped")
 
     def __init__(self) -> None:
         self._letters: dict[int, DeadLetter] = {}
+        self._last_serial: i64 = 0
         self.bytes: i64 = 0
         self.dropped: i64 = 0
 
@@ -51,8 +56,23 @@ class DeadLetters:
     def add(self, letter: DeadLetter) -> None:
         """Keeps a dead letter; a former one of the same sequence gives way."""
         self.take(letter.seq)
+        self._last_serial += 1
+        letter.serial = self._last_serial
         self._letters[letter.seq] = letter
         self.bytes += len(letter.record)
+        self._drop_surplus()
+
+    def restore(self, letter: DeadLetter) -> None:
+        """Puts one that was taken back in its place; not beside a later one of the same sequence."""
+        if letter.seq in self._letters:
+            return
+        letters = [*self._letters.values(), letter]
+        letters.sort(key=_serial)
+        self._letters = {int(one.seq): one for one in letters}
+        self.bytes += len(letter.record)
+        self._drop_surplus()
+
+    def _drop_surplus(self) -> None:
         while len(self._letters) > 1 and (
             len(self._letters) > DEAD_LETTERS_MAX or self.bytes > DEAD_LETTERS_BYTES_MAX
         ):
@@ -81,3 +101,7 @@ class DeadLetters:
         self._letters = {}
         self.bytes = 0
         return count
+
+
+def _serial(letter: DeadLetter) -> int:
+    return int(letter.serial)

@@ -219,6 +219,9 @@ class StreamLog(Stager):
     def news(self) -> None:
         """Told when more has become visible."""
 
+    def withdrawn(self) -> None:
+        """Told when what was appended from `next_seq` on never was."""
+
     def group_idle(self, name: bytes, now: i64) -> None:
         """Told when a group has had no members for as long as it may."""
 
@@ -244,6 +247,7 @@ class StreamLog(Stager):
         self.blocks.cut(staged.first)
         self.next_seq = staged.first
         self.producers.retract(self.next_seq)
+        self.withdrawn()
 
     def drop_open(self) -> None:
         """Forgets what was appended since the last `close`."""
@@ -253,6 +257,7 @@ class StreamLog(Stager):
             self._closed = []
             self._notes = []
             self.producers.retract(self.next_seq)
+            self.withdrawn()
 
     # Replay.
 

@@ -17,7 +17,7 @@ and the log is replayed from where the snapshot began. So bodies say what is, no
     0x38 SETTLE           group, i32 runs, runs × (first seq, count)
     0x39 RETRY            group, seq, i32 attempts, due (0: at once), text reason
     0x3A DEAD             group, seq, i32 attempts, died at, text reason, text record
-    0x3B BURY             group, seq (0: all dead letters)
+    0x3B BURY             group, seq (0: all dead letters), [stream: it was appended there again, in the same batch]
     0x3C SEEK             group, floor, generation
     0x3D GROUP_DELETE     group
     0x3E GROUP            stream, group, generation, floor, text name, i32 runs, runs × (first seq, count)
@@ -52,6 +52,9 @@ SEEK: Final = 0x3C
 GROUP_DELETE: Final = 0x3D
 GROUP: Final = 0x3E
 LETTER: Final = 0x3F
+
+BURY_MOVED_BYTES: Final = 24
+"""The body of a BURY that goes with an append; the stream's number is its last field."""
 
 
 def write_text(out: BytesWriter, text: bytes) -> None:

@@ -114,6 +114,10 @@ class Stream(StreamLog):
         if self._readers:
             self.commons.agenda.rouse(self)
 
+    def withdrawn(self) -> None:
+        for group in self.groups.values():
+            group.withdrawn(self.next_seq)
+
     def serve(self, now: i64) -> None:
         for waiting in list(self._readers):
             if waiting.from_seq <= self.last_seq and waiting.end():
