@@ -140,6 +140,11 @@ FLUSH_MS_MAX: Final = 100
 """Age of the oldest write at level flush that a power cut can lose. The sync begins after half of it."""
 RESERVE_BYTES: Final = 1 * MIB
 """Kept on disk for the acks of a full one: about 30,000 of them."""
+EPOCHS_MAX: Final = (1 << 23) - 1
+"""Starts of one data directory: ids and tokens begin with the epoch, and 40 bits of 63 are for their counting. A
+server that is started every second reaches it after 97 days."""
+RESTORED_EPOCHS: Final = 1 << 14
+"""Starts that a directory may have seen between a backup and the restore of it: as many epochs are passed over."""
 READ_FILES_MAX: Final = 64
 """Log files held open for reading old bodies; the descriptors belong to connections."""
 SNAPSHOT_RECORD_BYTES: Final = 256 * KIB

@@ -443,6 +443,7 @@ class Node:
         self.queues.recovered(self.now)
         self.store.recovered(self.now)
         self.pubsub.kept.recovered()
+        self.streams.recovered()
 
     def advance(self) -> i64:
         """Do what is due by now; returns the time of the next deadline (0 = there is none)."""

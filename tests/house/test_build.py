@@ -28,6 +28,7 @@ HOT_ROOMS = (
 )
 NOT_HOT = {
     "nexo.protocols.native.opcodes": "constants, which the client imports without librt",
+    "nexo.storage.epoch": "runs for a restore",
     "nexo.storage.reading": "a loop over chunks of a file",
     "nexo.storage.recovery": "runs once, at the start",
     "nexo.storage.repair": "runs for an operator",

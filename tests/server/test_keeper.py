@@ -8,6 +8,7 @@ from pathlib import Path
 from nexo.brokers.queue.consumers import Consumer
 from nexo.node import Node, make_node
 from nexo.server.keeper import Keeper
+from nexo.storage.format import HEADER_BYTES, decode_header
 from tests.vectors.session import Hand
 
 
@@ -48,3 +49,16 @@ async def lives(folder: Path) -> None:
 def test_what_a_restart_gives_up_is_recorded(tmp_path: Path) -> None:
     """A message that was lent for the last time is dead from the first restart on, and not anew with each."""
     asyncio.run(lives(tmp_path))
+
+
+async def claims(folder: Path) -> None:
+    for epoch in range(1, 4):
+        keeper, _ = await started(folder, 1_000)
+        await keeper.claim()
+        newest = max(folder.glob("log-*"))
+        assert decode_header(newest.read_bytes()[:HEADER_BYTES]).epoch == epoch == keeper.journal.epoch
+        keeper.files.unlock()  # as if it had been killed
+
+
+def test_the_epoch_is_on_disk_before_anybody_is_served(tmp_path: Path) -> None:
+    asyncio.run(claims(tmp_path))

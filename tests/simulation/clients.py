@@ -8,7 +8,7 @@ from __future__ import annotations
 from random import Random
 
 from nexo.protocols.native.session import NativeSession
-from tests.simulation.model import QueueModel, Step, StreamModel
+from tests.simulation.model import QueueModel, Step, StreamModel, check
 from tests.simulation.node import Life
 
 Lease = tuple[int, int, int]
@@ -39,6 +39,12 @@ class Crowd:
         self.all: list[Client] = []
         self.count = 0
         self.now = 0
+        self.given: set[tuple[str, int, int]] = set()
+
+    def only_once(self, kind: str, owner: int, number: int) -> None:
+        """A number that fences was given: never before, in no life."""
+        check((kind, owner, number) not in self.given, f"{kind} {number} of number {owner} is given again")
+        self.given.add((kind, owner, number))
 
     def start(self, life: Life) -> None:
         """The node runs: connect. Who held something before still knows its tokens."""

@@ -37,10 +37,14 @@ class Step:
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended: with the power or alone, and the last batch that the node knew to be on disk."""
+    """How a process ended: with the power or alone, and the last batch that the node knew to be on disk.
+
+    `back`: the clock of the next life is behind.
+    """
 
     power: bool
     synced: int
+    back: bool = False
 
 
 def lasts(step: Step, end: End) -> bool:
@@ -77,12 +81,16 @@ class Message:
 
 @dataclass
 class Key:
-    """A dedup key. `sure`: a push with it must be known as a repeated one."""
+    """A dedup key. `sure`: a push with it must be known as a repeated one.
+
+    `loose`: the clock has gone back since, so its window, or that of a push before, may be open again.
+    """
 
     id: int
     until: int
     push: Step
     sure: bool = True
+    loose: bool = False
 
 
 @dataclass
@@ -164,6 +172,8 @@ class QueueModel:
         for key in self.keys.values():
             value = self.by_id[key.id].value if key.id in self.by_id else b""
             key.sure = value in present or (key.sure and lasts(key.push, end))
+            key.loose = key.loose or end.back
+            key.sure = key.sure and not key.loose
             key.push = seen_before()
         self.by_id = {}
         self.leases = {}

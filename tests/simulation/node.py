@@ -97,6 +97,13 @@ class Life(Hooks):
         check(not wrong, f"after batch {self.batch}: " + "; ".join(wrong))
         self.images = {self.batch: self.images[self.batch]}
 
+    def claim(self) -> None:
+        """Put the epoch on disk, as the server does before it serves anybody."""
+        batch = self.log.claim()
+        self.images[batch] = self.recovered
+        self.step()
+        check(self.log.synced == batch, "the epoch is not on disk")
+
     # Clients.
 
     def session(self) -> NativeSession:

@@ -145,9 +145,9 @@ class QueueClients(Crowd):
             known = queue.keys.get(item.dedup) if item.dedup else None
             in_window = known is not None and known.until > self.now and not known.push.refused
             if item.duplicate:
-                check(in_window, f"{item.dedup!r} was taken for a duplicate in {queue.name!r}")
                 assert known is not None
-                check(known.id == id, f"the duplicate {item.dedup!r} got another id")
+                check(in_window or known.loose, f"{item.dedup!r} was taken for a duplicate in {queue.name!r}")
+                check(known.id == id or known.loose, f"the duplicate {item.dedup!r} got another id")
                 if id in queue.by_id:
                     queue.by_id[id].pushes.append(step)
                 continue
@@ -207,6 +207,7 @@ class QueueClients(Crowd):
             tries = message.attempts
             check(delivery.attempt == tries + 1, f"attempt {delivery.attempt} of {id} follows {tries}")
             message.attempts = int(delivery.attempt)
+            self.only_once("token", number, int(delivery.token))
             held = queue.leases.get(id)
             check(held is None or held[1] <= self.life.now, f"{id} of {queue.name!r} is lent twice")
             if message.group:

@@ -5,8 +5,8 @@
 
 The world does at random: a command, the end of a turn, a round of the writer, time that passes, a crash of the
 process or of the machine at any call to the disk, a sync that fails, a disk that is full for a while, an orderly
-stop. After each end the node is brought back, and compared with what it was (image.py) and with what clients
-were told (model.py). A seed that fails does so again.
+stop, a clock that goes back between two lives. After each end the node is brought back, and compared with what it
+was (image.py) and with what clients were told (model.py). A seed that fails does so again.
 """
 
 from __future__ import annotations
@@ -202,14 +202,16 @@ class World:
                 self.life = self.life_class(
                     self.disk, self.now, self.seed, self.images, self.writer_class, self.retained_level
                 )
+                self.life.check_recovered(self.least)
+                self.images = self.life.images
+                self.life.claim()
                 break
             except Crash:
-                self.end = End(True, self.end.synced)
+                self.end = End(True, self.end.synced, self.end.back)
                 self.least = self.end.synced
                 self.disk = self.disk.crash()
         self.disk.faults.crash_at = 0
         self.clients.start(self.life)
-        self.life.check_recovered(self.least)
         self.clients.restarted(self.end)
 
     def ended(self, power: bool) -> None:
@@ -219,16 +221,14 @@ class World:
         self.tally.kills += not power
         log = self.life.log
         # What a failed sync has left in the cache is as good as lost.
-        self.end = End(power or log.fenced, int(log.synced))
+        ms = self.random.choice((1, 20, 2_000, 2_000, DAY_MS, -2_000, -DAY_MS))
+        self.end = End(power or log.fenced, int(log.synced), ms < 0)
         self.least = int(log.synced if self.end.power else log.written)
         self.images = self.life.images
-        self.now = self.life.now
+        self.now = self.life.now + ms
         self.disk = self.disk.crash() if power else self.disk.kill()
         if self.random.random() < 0.2:
             self.disk.faults.crash_at = self.random.randint(1, 8)
-        self.now += self.random.choice((1, 20, 2_000, 2_000, DAY_MS))
-        if self.kinds == "m" and self.random.random() < 0.3:
-            self.now -= self.random.choice((1_000, 100_000, 2 * DAY_MS))  # somebody sets the clock back
         self.last.append(
             f"{'power cut' if power else 'kill'}: batches {log.synced} {log.written} {log.batch}"
         )

@@ -190,6 +190,7 @@ class StreamClients(Crowd):
             member.generation > group.generation, f"generation {member.generation} follows {group.generation}"
         )
         group.generation = int(member.generation)
+        self.only_once("generation", number, group.generation)
         group.joins.append((group.generation, step))
         client.members.append((stream.number, number, member.consumer_id, group.generation))
         self.answer(step)
@@ -231,6 +232,7 @@ class StreamClients(Crowd):
                 one.attempts == tries + 1,
                 f"attempt {one.attempts} of {seq} in {group.name!r} follows {tries}",
             )
+            self.only_once("receipt", group.number, int(one.token))
             group.attempts[seq] = int(one.attempts)
             self.saw(stream, seq, Stored(seq, one.block, one.start, one.end))
             client.fetched.append((number, group.number, consumer, generation, seq, int(one.token)))
@@ -300,6 +302,7 @@ class StreamClients(Crowd):
         live.seek(kind, value, self.now)
         check(live.generation > group.generation, f"{group.name!r} was sought, and its generation stays")
         group.generation = int(live.generation)
+        self.only_once("generation", group.number, group.generation)
         step = self.step(stream.level)
         group.joins.append((group.generation, step))
         group.sought(int(live.backlog.settled.floor))

@@ -20,7 +20,8 @@ from nexo.brokers.stream.group import Group, Member
 from nexo.brokers.stream.stream import Stream
 from nexo.errors import StorageError
 from nexo.protocols.native.opcodes import CREATE_OPTIONS, QUEUE_CREATE, STREAM_CREATE
-from tests.simulation.disk import Disk
+from nexo.storage.epoch import raise_epoch
+from tests.simulation.disk import Disk, Inode
 from tests.simulation.model import Step
 from tests.simulation.node import RESIDENT_BYTES, TRY_AGAIN_MS, Life
 from tests.vectors.session import Recorder
@@ -39,6 +40,7 @@ class History:
 
     def begin(self, now: int) -> None:
         self.life = Life(self.disk, now)
+        self.life.claim()
         self.session = self.life.session()
         self.consumer = Consumer()
         self.node = self.life.node
@@ -60,9 +62,9 @@ class History:
         self.life.rest()
         self.life.collect(self.session)
 
-    def restart(self, power: bool = True) -> None:
+    def restart(self, power: bool = True, ms: int = 1_000) -> None:
         self.disk = self.disk.crash() if power else self.disk.kill()
-        self.begin(self.now + 1_000)
+        self.begin(self.now + ms)
 
     def queue(self, **options: object) -> Queue:
         self.node.begin()
@@ -145,6 +147,70 @@ def test_what_a_restart_gives_up_is_recorded(history: History) -> None:
     assert acked.confirmed
     history.restart()
     assert (values(history.found()), dead(history.found())) == ([], [])
+
+
+@pytest.mark.parametrize("level", ["memory", "flush", "fsync"])
+def test_a_clock_that_goes_back_lets_no_token_be_given_again(history: History, level: str) -> None:
+    """They began with the time: after an hour back, an ack from before the restart settled another delivery."""
+    given: set[int] = set()
+    history.queue(durability=level)
+    history.rest()
+    for _ in range(4):
+        queue = history.found()
+        history.do(lambda queue=queue: queue.push(b"\0one", 0, history.now))  # type: ignore[misc]
+        history.rest()
+        (lent,) = queue.receive(1, history.consumer, history.now)
+        assert lent.token not in given
+        given.add(int(lent.token))
+        history.restart(ms=-3_600_000)
+        queue = history.found()
+        assert all(queue.ack(lent.message.id, token, history.now) == 0 for token in given)
+
+
+@pytest.mark.parametrize("level", [MEMORY, FLUSH, FSYNC])
+def test_a_generation_that_was_lost_is_not_given_again(history: History, level: int) -> None:
+    """A join whose record was lost with the power gave its number to the next one."""
+    history.stream(durability=level)
+    history.rest()
+    generations: list[int] = []
+    for _ in range(4):
+        _, member = history.join(history.node.streams.find(b"s"))
+        generations.append(int(member.generation))
+        history.restart(ms=-3_600_000)
+    assert generations == sorted(set(generations))
+
+
+def test_a_backup_that_is_restored_gives_no_number_again(history: History) -> None:
+    """What came after the backup has left nothing in it: a restore raises the epoch."""
+    history.queue()
+    history.stream()
+    history.rest()
+    backup = copied(history.disk)
+    tokens: list[int] = []
+    generations: list[int] = []
+    for _ in range(3):
+        for _ in range(3):
+            queue = history.found()
+            history.do(lambda queue=queue: queue.push(b"\0one", 0, history.now))  # type: ignore[misc]
+            history.rest()
+            tokens += [int(one.token) for one in queue.receive(1, history.consumer, history.now)]
+            generations.append(int(history.join(history.node.streams.find(b"s"))[1].generation))
+            history.rest()
+            history.restart(ms=-1_000)
+        history.disk = copied(backup)
+        raise_epoch(history.disk)
+        backup = copied(history.disk)
+        history.begin(history.now)
+    assert tokens == sorted(set(tokens))
+    assert generations == sorted(set(generations))
+
+
+def copied(disk: Disk) -> Disk:
+    """Another disk with the same files."""
+    other = Disk(2)
+    other.inodes = {name: Inode(bytearray(one.cache), bytes(one.cache)) for name, one in disk.inodes.items()}
+    other.durable_inodes = dict(other.inodes)
+    return other
 
 
 # A full disk.

@@ -35,6 +35,11 @@ LEVELS: Final = ("memory", "flush", "fsync")
 OPERATION_HEAD_BYTES: Final = 5  # kind and length of the body
 BATCH: Final = 0x40
 
+EPOCH_BITS: Final = 40
+"""An epoch has so many numbers that no other one gives: a million a second for twelve days, for each queue."""
+LOST_NUMBERS_MAX: Final = 1 << 32
+"""Numbers that may have stood in an end of the log which a power cut took: each has 8 bytes there."""
+
 
 def level_number(name: str) -> i64:
     """The number of a level that a user named. Raises InvalidArgumentError."""
@@ -54,6 +59,9 @@ class Journal:
     number of a log file in the high 32 bits and an offset below: a body that is found there again need
     not stay in memory. `pending_bytes` have been recorded and are not written yet. While a batch across brokers
     is applied, `floor` is its level: what is recorded then is shown no sooner than it promises.
+
+    `epoch` is the number of this life of the node: higher than that of any life before it on the same data,
+    whatever the clock says and whatever was lost of the log. 0: nothing is kept, so there was none before.
     """
 
     def __init__(self, keeping: bool = False) -> None:
@@ -66,7 +74,12 @@ class Journal:
         self.synced: i64 = 0
         self.base: i64 = 0
         self.pending_bytes: i64 = 0
+        self.epoch: i64 = 0
         self._body_start: i64 = 0
+
+    def numbers_above(self) -> i64:
+        """Above this are the numbers (ids, tokens, generations) that no other life gives; 0 in the first one."""
+        return max(self.epoch - 1, 0) << EPOCH_BITS
 
     def close_batch(self, essential: bool = False) -> None:
         """Ends the open batch, if anything stands in it, and opens the next one.

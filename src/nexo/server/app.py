@@ -60,6 +60,7 @@ class Server:
         """
         self.host, self.port = await self.listener.bind(self.config.host, self.config.port)
         self.keeper.recover(self.node)
+        await self.keeper.claim()
         self.node.begin()  # deadlines that were recovered
         await self.listener.start()
 

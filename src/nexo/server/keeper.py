@@ -113,6 +113,13 @@ class Keeper(Hooks):
                     raise
             time.sleep(ORPHAN_SECONDS / 100)
 
+    async def claim(self) -> None:
+        """Until the epoch of this life is on disk, before which nobody may be served. Not on a disk without room."""
+        claimed = self.journal.claim()
+        while self.journal.synced < claimed < self.journal.batch:
+            self._moved.clear()
+            await self._moved.wait()
+
     async def settle(self) -> None:
         """Until every reply that waits for the log has been given."""
         node = self._node

@@ -64,7 +64,6 @@ class Log(Journal):
     def __init__(self, files: Files, hooks: Hooks, file_bytes: i64 = LOG_FILE_BYTES) -> None:
         super().__init__(False)
         self.base = NOWHERE
-        self.epoch: i64 = 0
         self.full = False
         self.fenced = False
         self.fault = ""
@@ -128,15 +127,22 @@ class Log(Journal):
         else:
             self._submit(payload, essential, False)
 
-    def sync(self) -> i64:
+    def sync(self, essential: bool = False) -> i64:
         """Close the batch, even an empty one, as one that has to be on disk; its number, to wait for."""
         self.level = FSYNC
         number = self.batch
-        if len(self.out) > 0 or self.fenced or self.full:
-            self.close_batch()
+        if len(self.out) > 0 or self.fenced or (self.full and not essential):
+            self.close_batch(essential)
         else:
-            self._submit(b"", False, False)
+            self._submit(b"", essential, False)
         return number
+
+    def claim(self) -> i64:
+        """Put this life's epoch on disk, in the header of its first file; the batch to wait for.
+
+        Wait for it before anything is given out that counts on the epoch. It may use the reserve of a full disk.
+        """
+        return self.sync(essential=True)
 
     def finish(self) -> None:
         """Close the last batch and mark the end of an orderly stop; then stop the writer."""

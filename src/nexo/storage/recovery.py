@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from nexo.errors import DamagedError
+from nexo.errors import DamagedError, StorageError
+from nexo.limits import EPOCHS_MAX
 from nexo.storage.files import Files
 from nexo.storage.format import (
     HEAD_BYTES,
@@ -96,8 +97,8 @@ def order_fault(header: Header, before: Place, first: bool) -> str:
 class Recovery:
     """Reads a data directory whose lock is held. Iterate over `replay`, then `start` says where the log goes on.
 
-    Raises DamagedError, NewerFormatError, and OSError when the disk itself refuses. Then nothing but torn
-    tails has been changed, and what was replayed is void.
+    Raises DamagedError, NewerFormatError, StorageError at EPOCHS_MAX, and OSError when the disk itself refuses.
+    Then nothing but torn tails has been changed, and what was replayed is void.
 
     With `before`, only what is older than that log file, which must be complete: nothing is changed then, and
     whoever holds the lock may go on writing.
@@ -150,8 +151,15 @@ class Recovery:
         for number in chain:
             yield from self._log(number, chain)
         # A number that was used is not used again, not even after a repair: old addresses must not find new bytes.
-        last = max([0, self._number, *chain, *damaged_numbers(names)])
-        self._start = Start(self._batch + 1, last + 1, self._epoch + 1, self._tail_file, self._tail_crc)
+        damaged = damaged_numbers(names)
+        last = max([0, self._number, *chain, *damaged])
+        # Each start has a file of its own: what was moved away holds no more epochs than files.
+        epoch = self._epoch + 1 + len(damaged)
+        if epoch > EPOCHS_MAX:
+            raise StorageError(
+                f"{self._files.folder}: its epoch would be {epoch}, and epochs_max is {EPOCHS_MAX}"
+            )
+        self._start = Start(self._batch + 1, last + 1, epoch, self._tail_file, self._tail_crc)
         if not self._before:
             self._tidy(numbers)
 

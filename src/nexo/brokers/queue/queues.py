@@ -20,7 +20,7 @@ from nexo.brokers.queue.definition import OPTIONS, Definition, compare
 from nexo.brokers.queue.dump import DumpJob
 from nexo.brokers.queue.parts import Parts, Surroundings
 from nexo.brokers.queue.queue import Queue
-from nexo.brokers.queue.replay import TOKEN_BITS, Reader
+from nexo.brokers.queue.replay import Reader
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, StorageError
 from nexo.limits import (
     QUEUE_NAME_BYTES_MAX,
@@ -78,7 +78,9 @@ class Queues:
             )
         if len(self._by_name) >= QUEUES_MAX:
             raise LimitExceededError(f"QUEUES_MAX ({QUEUES_MAX}) queues exist")
-        queue = self._add(name, self._last_number + 1, Definition(given), 1, max(now << TOKEN_BITS, 1), now)
+        # A queue whose creation was lost with the end of the log may have had the same number.
+        first = self._around.journal.numbers_above() + 1
+        queue = self._add(name, self._last_number + 1, Definition(given), first, first, now)
         parts = queue.parts
         parts.records.created(name, parts.definition, parts.next_id, parts.leases.next_token, now)
         if self._around.journal.keeping:
@@ -233,8 +235,9 @@ class Queues:
 
     def recovered(self, now: i64) -> None:
         """All operations have been done again: everything that was lent may be delivered once more."""
+        above = self._around.journal.numbers_above()
         for queue in self._by_number.values():
-            replay.recovered(queue.parts, now)
+            replay.recovered(queue.parts, above, now)
 
     def dump(self, out: Journal, now: i64, with_memory: bool = True) -> DumpJob:
         """A job that writes what all queues are now; see DumpJob."""

@@ -12,6 +12,7 @@ from crc32c import crc32c
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i32, i64
 
+from nexo.brokers.journal import LOST_NUMBERS_MAX
 from nexo.brokers.queue import records
 from nexo.brokers.queue.admin import revive
 from nexo.brokers.queue.message import LEASED, STAGED, QueueMessage
@@ -22,10 +23,6 @@ RESTARTED: Final = b"lease ended: the server restarted"
 
 WAS_DELIVERED: Final = 0x01
 WAS_LENT: Final = 0x02
-
-TOKEN_BITS: Final = 20
-"""Tokens and ids of a new life start at the time in ms shifted by this: above any that could have been given
-before, though the end of the log was lost. More than a million a millisecond would catch up."""
 
 
 @final
@@ -248,11 +245,15 @@ def _restore(parts: Parts, kind: i64, reader: Reader) -> None:
             message.state = LEASED
 
 
-def recovered(parts: Parts, now: i64) -> None:
-    """The replay is over: everything waits where it belongs, and what was lent for the last time is dead."""
+def recovered(parts: Parts, above: i64, now: i64) -> None:
+    """The replay is over: everything waits where it belongs, and what was lent for the last time is dead.
+
+    Ids and tokens go on above this number at the least.
+    """
     backlog = parts.backlog
-    parts.leases.skip_to(now << TOKEN_BITS)
-    parts.next_id = max(parts.next_id, now << TOKEN_BITS)
+    # Above any that an earlier life can have given, though the end of the log was lost.
+    parts.leases.skip_to(max(parts.leases.next_token + LOST_NUMBERS_MAX, above + 1))
+    parts.next_id = max(parts.next_id + LOST_NUMBERS_MAX, above + 1)
     lost: list[QueueMessage] = []
     for message in backlog.index.after(0, backlog.index.count):
         if message.state == LEASED and message.attempts >= parts.definition.max_deliveries:

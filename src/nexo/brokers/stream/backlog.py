@@ -44,7 +44,7 @@ class Backlog:
         self.settled = Settled(0)
         self.letters = DeadLetters()
         self.pending: dict[int, Pending] = {}
-        self.leases = Leases()
+        self.leases = Leases(log.commons.journal.numbers_above())
         self.redelivered: i64 = 0
         self.expired: i64 = 0  # leases that ran out
         self.dead: i64 = 0

@@ -73,7 +73,7 @@ class Group(Scheduled):
         self.name = name
         self.backlog = Backlog(log, number)
         self.members: dict[bytes, Member] = {}
-        self.generation: i64 = 0
+        self.generation: i64 = log.commons.journal.numbers_above()
         self.closed = False
         self.recorded_batch = log.commons.journal.batch
         self.idle_since = now
@@ -393,6 +393,12 @@ class Group(Scheduled):
         stream_journal.write_seek(log, self.number, seq - 1, self.generation)
         for waiting in list(self._line):
             waiting.fail(self._fenced(waiting.generation))
+
+    def recovered(self) -> None:
+        """The replay is over: generations and receipts go on above any that an earlier life can have given."""
+        above = self.log.commons.journal.numbers_above()
+        self.generation = max(self.generation, above)
+        self.backlog.leases.token = above
 
     def restart(self, floor: i64, generation: i64) -> None:
         """Goes on after a sequence, with members above a generation only."""

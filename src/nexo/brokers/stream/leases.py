@@ -65,20 +65,20 @@ class Delivery:
 
 @final
 class Leases:
-    """The line of leases; `count` are out."""
+    """The line of leases; `count` are out. Receipts have numbers above `token`, which may be raised."""
 
-    __slots__ = ("_head", "_line", "_token", "count")
+    __slots__ = ("_head", "_line", "count", "token")
 
-    def __init__(self) -> None:
+    def __init__(self, token: i64) -> None:
         self._line: list[Pending] = []
         self._head: i64 = 0
-        self._token: i64 = 0
+        self.token = token
         self.count: i64 = 0
 
     def start(self, pending: Pending, holder: i64, deadline: i64) -> None:
         """Leases a message, under a receipt of its own."""
-        self._token += 1
-        pending.token = self._token
+        self.token += 1
+        pending.token = self.token
         pending.state = LEASED
         pending.attempts += 1
         pending.deadline = deadline

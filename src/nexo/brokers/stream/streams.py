@@ -200,6 +200,11 @@ class Streams:
         """
         replay(self._registry, kind, data, start, end, address, now)
 
+    def recovered(self) -> None:
+        """All operations have been applied again."""
+        for group in self._registry.numbers.groups.values():
+            group.recovered()
+
     def dump(self, journal: Journal) -> DumpJob:
         """Writes the present state to a snapshot, a portion at each step: see DumpJob."""
         return DumpJob(self._registry, journal)
