@@ -138,6 +138,13 @@ COMPACTION_FILES: Final = 4
 """Complete log files that a start may have to replay before they are compacted: a second or two of work."""
 FLUSH_MS_MAX: Final = 100
 """Age of the oldest write at level flush that a power cut can lose. The sync begins after half of it."""
+WRITE_AT_ONCE_MS_MAX: Final = 5
+"""Time that a write in the loop's own thread may take: most take 20 µs. After one that took longer the disk is
+throttled, or the system short of memory, and the thread writes for a while."""
+WRITE_PAUSE_MS_MIN: Final = 1_000
+"""How long then; twice as long when the next such write is slow, too."""
+WRITE_PAUSE_MS_MAX: Final = 32_000
+"""The longest of these pauses: one slow write in so much time is felt by nobody."""
 RESERVE_BYTES: Final = 1 * MIB
 """Kept on disk for the acks of a full one: about 30,000 of them."""
 EPOCHS_MAX: Final = (1 << 23) - 1

@@ -68,6 +68,10 @@ class Connected:
         """What these replies promise has been reached: send them."""
         raise NotImplementedError
 
+    def lent(self, deliveries: bytes) -> None:
+        """That these deliveries count is recorded: send them."""
+        raise NotImplementedError
+
     def refused(self, replies: bytes, error: StorageError) -> None:
         """It will not be reached: each of these replies must become an error."""
         raise NotImplementedError
@@ -127,6 +131,7 @@ class Node:
         self._left_bytes: i64 = 0  # recorded once more, and waiting for room on the disk
         self._held_flush: list[_Held] = []
         self._held_fsync: list[_Held] = []
+        self._held_lent: list[_Held] = []
         self._waiting: list[Connected] = []
         self._gathered: list[Connected] = []
 
@@ -277,10 +282,23 @@ class Node:
         else:
             self._held_fsync.append(held)
 
+    def lend(self, owner: Connected, deliveries: bytes) -> None:
+        """Keep deliveries until the turn's batch is written: a kill after that does not undo that they count.
+
+        They wait for no sync. When the batch cannot be written they are sent all the same: reading goes on.
+        """
+        self.journal.urgent = True
+        self._held_lent.append(_Held(owner, self.journal.batch, deliveries))
+
     @property
     def holding(self) -> bool:
-        """Whether replies, or batches across brokers, wait for the journal."""
-        return len(self._held_flush) > 0 or len(self._held_fsync) > 0 or len(self.batches) > 0
+        """Whether replies, deliveries, or batches across brokers, wait for the journal."""
+        return (
+            len(self._held_flush) > 0
+            or len(self._held_fsync) > 0
+            or len(self._held_lent) > 0
+            or len(self.batches) > 0
+        )
 
     def wait_for_journal(self, owner: Connected) -> None:
         """Have `owner.resume` called when the node is not congested any more."""
@@ -305,6 +323,18 @@ class Node:
     def _release_settled(self) -> None:
         self._held_flush = self._release(self._held_flush, FLUSH)
         self._held_fsync = self._release(self._held_fsync, FSYNC)
+        self._release_lent()
+
+    def _release_lent(self) -> None:
+        """Send the deliveries that are recorded; their owners may run commands then, and be lent more."""
+        count: i64 = 0
+        while count < len(self._held_lent) and self._held_lent[count].batch <= self.journal.written:
+            count += 1
+        if count > 0:
+            released = self._held_lent[:count]
+            del self._held_lent[:count]
+            for one in released:
+                one.owner.lent(one.replies)
 
     def _release(self, held: list[_Held], level: i64) -> list[_Held]:
         """Send what is settled at this level; what is left, in its order."""
@@ -349,6 +379,8 @@ class Node:
             for one in held:
                 if one.batch >= first_batch:
                     one.owner.refused(one.replies, error)
+        for one in self._held_lent:
+            one.batch = 0  # it is sent with what is settled next
         self._last_flush = min(self._last_flush, first_batch - 1)
         self._last_fsync = min(self._last_fsync, first_batch - 1)
         self._held_flush = [one for one in self._held_flush if one.batch < first_batch]

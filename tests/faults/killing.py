@@ -107,6 +107,8 @@ class Consumer(threading.Thread):
             with Wire(self.port, timeout=30) as wire:
                 while True:
                     leases = received(wire.call(0x1C, b("s'q'") + u32(50) + u32(1000)).payload)
+                    # What has arrived was recorded before it left: it counts, whatever comes now.
+                    self.attempts.update({what: attempts for _, _, attempts, what in leases})
                     chosen = [one for one in leases if self.random.random() < SETTLED_SHARE]
                     self.asked.update(what for _, _, _, what in chosen)
                     done = b"".join(id + token for id, token, _, _ in chosen)
@@ -115,8 +117,6 @@ class Consumer(threading.Thread):
                         self.broken = f"a lease was refused: {answer}"
                         return
                     self.settled.update(what for _, _, _, what in chosen)
-                    # What was recorded after a delivery is on disk, so the delivery is, too.
-                    self.attempts.update({what: attempts for _, _, attempts, what in leases})
         except Ends:
             pass
 

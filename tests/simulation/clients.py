@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
+from nexo.brokers.journal import FLUSH
 from nexo.protocols.native.session import NativeSession
 from tests.simulation.model import QueueModel, Step, StreamModel, check
 from tests.simulation.node import Life
@@ -61,6 +62,13 @@ class Crowd:
         """Let the answer wait for its level."""
         self.count += 1
         self.life.hold(self.random.choice(self.all).session, self.count, step)
+
+    def leaves(self, client: Client, level: int) -> Step:
+        """Deliveries are on their way to a client: confirmed when they have left."""
+        self.count += 1
+        step = self.step(min(level, FLUSH))
+        self.life.lend(client.session, self.count, step)
+        return step
 
     def value(self) -> bytes:
         """One that nobody has sent before."""

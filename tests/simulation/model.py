@@ -77,6 +77,8 @@ class Message:
     attempts: int = 0
     ids: set[int] = field(default_factory=set)
     ends: list[Step] = field(default_factory=list)
+    lent: list[tuple[int, Step]] = field(default_factory=list)
+    """The attempts of its deliveries, each with the step that tells when it left."""
 
 
 @dataclass
@@ -124,6 +126,7 @@ class QueueModel:
         """A redrive: the same message under another id."""
         message = self.by_id[old]
         message.attempts = 0
+        message.lent = []
         message.expires_at = 0
         self.here.discard(old)
         self.pushed(message, new)
@@ -160,6 +163,12 @@ class QueueModel:
             assert message is not None
             check(len(places) == 1, f"{value[:9]!r} is in {self.name!r} {len(places)} times")
             check(places[0][0] in message.ids, f"{value[:9]!r} of {self.name!r} has an id that it never had")
+            for attempt, step in message.lent:
+                check(
+                    places[0][1] >= attempt or not lasts(step, end),
+                    f"attempt {attempt} of {value[:9]!r} in {self.name!r} left, and {places[0][1]} are known",
+                )
+            message.lent = []
             ended = any(lasts(step, end) for step in message.ends)
             check(not ended, f"{value[:9]!r} of {self.name!r} was ended for good, and came back")
         for message in known.values():
@@ -212,6 +221,8 @@ class GroupModel:
     floor: int = 0
     """Up to here a seek may have skipped."""
     attempts: dict[int, int] = field(default_factory=dict)
+    lent: dict[int, tuple[int, Step]] = field(default_factory=dict)
+    """The attempts of the last delivery of a sequence, with the step that tells when it left."""
     letters: set[int] = field(default_factory=set)
     buried: dict[int, Step | None] = field(default_factory=dict)
     """Dead letters that were deleted, or moved by a step: if that is refused, they are there."""
@@ -231,10 +242,20 @@ class GroupModel:
         self.over |= set(self.acked)
         self.acked = {}
         self.attempts = {}
+        self.lent = {}
         self.floor = max(self.floor, floor)
 
-    def restarted(self, generation: int, settled: set[int], first: int, end: End) -> None:
-        """Compare with what is settled after a restart, in a stream that begins at `first`."""
+    def restarted(
+        self, generation: int, settled: set[int], attempts: dict[int, int], first: int, end: End
+    ) -> None:
+        """Compare with what is settled after a restart, and tried, in a stream that begins at `first`."""
+        for seq, (attempt, step) in self.lent.items():
+            check(
+                not lasts(step, end) or seq in settled or seq < first or attempts.get(seq, 0) >= attempt,
+                f"attempt {attempt} of {seq} in {self.name!r} left, and {attempts.get(seq, 0)} are known",
+            )
+        self.lent = {}
+        self.attempts = attempts
         for given, step in self.joins:
             check(
                 not lasts(step, end) or generation >= given,

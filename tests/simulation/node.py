@@ -63,6 +63,7 @@ class Life(Hooks):
         self.driver.time_ms = now
         self.images = {0: Image(0)} if images is None else images
         self.waiting: dict[int, Step] = {}
+        self.lent: list[Step] = []
         self.told: list[Callable[[], None]] = []
         self.retry_at = 0
         self.ended = False
@@ -119,6 +120,17 @@ class Life(Hooks):
         out = BytesWriter()
         write_head(out, op.OK, number, 0)
         self.node.hold(session, step.level, out.getvalue())
+
+    def lend(self, session: NativeSession, number: int, step: Step) -> None:
+        """Send deliveries that the open batch records, as a session does."""
+        if step.level == MEMORY:
+            step.confirmed = True
+            return
+        self.waiting[number] = step
+        self.lent.append(step)
+        out = BytesWriter()
+        write_head(out, op.OK, number, 0)
+        session.lend(step.level, out.getvalue())
 
     def collect(self, session: NativeSession) -> None:
         """Read the answers that have come."""
@@ -232,6 +244,11 @@ class Life(Hooks):
         self.node.settled()
 
     def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
+        for step in self.lent:
+            if step.batch >= first_batch:
+                step.level = (
+                    MEMORY  # they leave all the same, and that they count is recorded when there is room
+                )
         if recoverable:
             self.retry_at = self.retry_at or self.now + TRY_AGAIN_MS
             if lost:

@@ -196,6 +196,7 @@ class QueueClients(Crowd):
         """Check what a client was given, and keep it."""
         queue = self.queues[number]
         live = self.node.queues.find(queue.name)
+        step = self.leaves(client, queue.level if deliveries else MEMORY)
         for delivery in deliveries:
             id = int(delivery.message.id)
             message = queue.by_id.get(id)
@@ -207,6 +208,7 @@ class QueueClients(Crowd):
             tries = message.attempts
             check(delivery.attempt == tries + 1, f"attempt {delivery.attempt} of {id} follows {tries}")
             message.attempts = int(delivery.attempt)
+            message.lent.append((message.attempts, step))
             self.only_once("token", number, int(delivery.token))
             held = queue.leases.get(id)
             check(held is None or held[1] <= self.life.now, f"{id} of {queue.name!r} is lent twice")
@@ -284,6 +286,7 @@ class QueueClients(Crowd):
         self.ended(queue, lease, outcome != FENCED)
         if outcome != FENCED and mode == RELEASE:
             queue.by_id[lease[1]].attempts -= 1
+            queue.by_id[lease[1]].lent = []
         step = self.step(queue.level)
         queue.now_here(ids(live), self.now, step, ())
         self.answer(step)

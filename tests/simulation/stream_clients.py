@@ -222,6 +222,7 @@ class StreamClients(Crowd):
         except (FencedError, NotMemberError) as error:
             return f"{group.name!r}: {type(error).__name__}"
         self.look_at_stream(stream, self.node.streams.find(stream.name))
+        step = self.leaves(client, stream.level if deliveries else MEMORY)
         for one in deliveries:
             seq = int(one.seq)
             check(
@@ -234,6 +235,7 @@ class StreamClients(Crowd):
             )
             self.only_once("receipt", group.number, int(one.token))
             group.attempts[seq] = int(one.attempts)
+            group.lent[seq] = (group.attempts[seq], step)
             self.saw(stream, seq, Stored(seq, one.block, one.start, one.end))
             client.fetched.append((number, group.number, consumer, generation, seq, int(one.token)))
         return f"{stream.name!r} {group.name!r} {[int(one.seq) for one in deliveries]}"
@@ -382,5 +384,5 @@ def restart_group(stream: StreamModel, model: GroupModel, group: Group, end: End
     model.buried = {}
     model.letters = {int(letter.seq) for letter in group.peek(0, ALL)}
     model.over |= model.letters
-    model.restarted(int(group.generation), done, stream.first, end)
-    model.attempts = {int(seq): int(one.attempts) for seq, one in group.backlog.pending.items()}
+    attempts = {int(seq): int(one.attempts) for seq, one in group.backlog.pending.items()}
+    model.restarted(int(group.generation), done, attempts, stream.first, end)

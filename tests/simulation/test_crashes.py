@@ -24,7 +24,7 @@ FILE_BYTES = 700
 class NeverSyncs(Writer):
     """Confirms what is only written."""
 
-    def _sync_file(self) -> None:
+    def _sync_file(self, handle: int) -> None:
         pass
 
 

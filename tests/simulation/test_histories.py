@@ -5,105 +5,23 @@ Each is what is left of a seed of simulate.py; the docstring says what went wron
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
-
 import pytest
 
-from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
-from nexo.brokers.queue.consumers import Consumer
+from nexo.brokers.journal import FLUSH, MEMORY
 from nexo.brokers.queue.dead import DeadFilter
 from nexo.brokers.queue.lending import DONE, REPEATED
 from nexo.brokers.queue.message import Item
-from nexo.brokers.queue.queue import Queue
-from nexo.brokers.stream.group import Group, Member
-from nexo.brokers.stream.stream import Stream
+from nexo.brokers.stream.group import Group
 from nexo.errors import StorageError
-from nexo.protocols.native.opcodes import CREATE_OPTIONS, QUEUE_CREATE, STREAM_CREATE
-from nexo.storage.epoch import raise_epoch
-from tests.simulation.disk import Disk, Inode
-from tests.simulation.model import Step
-from tests.simulation.node import RESIDENT_BYTES, TRY_AGAIN_MS, Life
+from nexo.protocols.native.opcodes import (
+    CREATE_OPTIONS,
+    QUEUE_CREATE,
+    STREAM_CREATE,
+)
+from tests.simulation.history import History, dead, values
+from tests.simulation.node import RESIDENT_BYTES
 from tests.vectors.session import Recorder
 from tests.vectors.wire import request, string
-
-NOW = 1_700_000_000_000
-
-
-class History:
-    """A node with one client; `do` is a command and gives the step whose answer it waits for."""
-
-    def __init__(self) -> None:
-        self.disk = Disk(1)
-        self.count = 0
-        self.begin(NOW)
-
-    def begin(self, now: int) -> None:
-        self.life = Life(self.disk, now)
-        self.life.claim()
-        self.session = self.life.session()
-        self.consumer = Consumer()
-        self.node = self.life.node
-
-    @property
-    def now(self) -> int:
-        return self.life.now
-
-    def do(self, command: Callable[[], object], level: int = FSYNC) -> Step:
-        self.node.begin()
-        command()
-        step = Step(level, int(self.node.journal.batch))
-        self.count += 1
-        self.life.hold(self.session, self.count, step)
-        return step
-
-    def rest(self) -> None:
-        """All is written, and all answers are read."""
-        self.life.rest()
-        self.life.collect(self.session)
-
-    def restart(self, power: bool = True, ms: int = 1_000) -> None:
-        self.disk = self.disk.crash() if power else self.disk.kill()
-        self.begin(self.now + ms)
-
-    def queue(self, **options: object) -> Queue:
-        self.node.begin()
-        queue, _ = self.node.queues.create(b"q", options, self.now)
-        return queue
-
-    def found(self) -> Queue:
-        return self.node.queues.find(b"q")
-
-    def stream(self, **options: int) -> Stream:
-        self.node.begin()
-        stream, _ = self.node.streams.create(b"s", options, self.now)
-        return stream
-
-    def join(self, stream: Stream) -> tuple[Group, Member]:
-        self.node.begin()
-        member = self.node.streams.join(stream, b"g", self.session, self.now)
-        return member.group, member
-
-    def fill_the_disk(self, left: int = 1) -> None:
-        self.disk.faults.capacity = sum(map(self.disk.size, self.disk.names())) + left
-
-    def make_room(self) -> None:
-        self.disk.faults.capacity = 0
-        self.life.driver.time_ms += TRY_AGAIN_MS
-        self.life.advance()
-        assert not self.life.log.full
-        self.rest()
-
-    def fail_a_sync(self) -> None:
-        self.disk.faults.fail_sync_at, self.disk.faults.error = self.disk.syncs + 1, errno.EIO
-
-
-def values(queue: Queue) -> list[bytes]:
-    return [queue.view(message).value for message in queue.parts.backlog.index.after(0, 1 << 30)]
-
-
-def dead(queue: Queue) -> list[bytes]:
-    return [queue.view(letter.message).value for letter in queue.peek(100, 0)]
 
 
 @pytest.fixture
@@ -147,70 +65,6 @@ def test_what_a_restart_gives_up_is_recorded(history: History) -> None:
     assert acked.confirmed
     history.restart()
     assert (values(history.found()), dead(history.found())) == ([], [])
-
-
-@pytest.mark.parametrize("level", ["memory", "flush", "fsync"])
-def test_a_clock_that_goes_back_lets_no_token_be_given_again(history: History, level: str) -> None:
-    """They began with the time: after an hour back, an ack from before the restart settled another delivery."""
-    given: set[int] = set()
-    history.queue(durability=level)
-    history.rest()
-    for _ in range(4):
-        queue = history.found()
-        history.do(lambda queue=queue: queue.push(b"\0one", 0, history.now))  # type: ignore[misc]
-        history.rest()
-        (lent,) = queue.receive(1, history.consumer, history.now)
-        assert lent.token not in given
-        given.add(int(lent.token))
-        history.restart(ms=-3_600_000)
-        queue = history.found()
-        assert all(queue.ack(lent.message.id, token, history.now) == 0 for token in given)
-
-
-@pytest.mark.parametrize("level", [MEMORY, FLUSH, FSYNC])
-def test_a_generation_that_was_lost_is_not_given_again(history: History, level: int) -> None:
-    """A join whose record was lost with the power gave its number to the next one."""
-    history.stream(durability=level)
-    history.rest()
-    generations: list[int] = []
-    for _ in range(4):
-        _, member = history.join(history.node.streams.find(b"s"))
-        generations.append(int(member.generation))
-        history.restart(ms=-3_600_000)
-    assert generations == sorted(set(generations))
-
-
-def test_a_backup_that_is_restored_gives_no_number_again(history: History) -> None:
-    """What came after the backup has left nothing in it: a restore raises the epoch."""
-    history.queue()
-    history.stream()
-    history.rest()
-    backup = copied(history.disk)
-    tokens: list[int] = []
-    generations: list[int] = []
-    for _ in range(3):
-        for _ in range(3):
-            queue = history.found()
-            history.do(lambda queue=queue: queue.push(b"\0one", 0, history.now))  # type: ignore[misc]
-            history.rest()
-            tokens += [int(one.token) for one in queue.receive(1, history.consumer, history.now)]
-            generations.append(int(history.join(history.node.streams.find(b"s"))[1].generation))
-            history.rest()
-            history.restart(ms=-1_000)
-        history.disk = copied(backup)
-        raise_epoch(history.disk)
-        backup = copied(history.disk)
-        history.begin(history.now)
-    assert tokens == sorted(set(tokens))
-    assert generations == sorted(set(generations))
-
-
-def copied(disk: Disk) -> Disk:
-    """Another disk with the same files."""
-    other = Disk(2)
-    other.inodes = {name: Inode(bytearray(one.cache), bytes(one.cache)) for name, one in disk.inodes.items()}
-    other.durable_inodes = dict(other.inodes)
-    return other
 
 
 # A full disk.

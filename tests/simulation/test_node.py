@@ -102,6 +102,13 @@ class RepliesEarly(Life):
         step.confirmed = True
 
 
+class LendsEarly(Life):
+    """Deliveries leave before it is recorded that they count."""
+
+    def lend(self, session: NativeSession, number: int, step: Step) -> None:
+        step.confirmed = True
+
+
 class ForgetsAcks(Life):
     """A replay that passes over acknowledgements."""
 
@@ -154,6 +161,10 @@ def test_a_missing_sync_is_caught() -> None:
 def test_replies_that_leave_early_are_caught() -> None:
     wrong = caught(RepliesEarly)
     assert "was confirmed" in wrong or "nobody ended it" in wrong
+
+
+def test_deliveries_that_leave_early_are_caught() -> None:
+    assert "are known" in caught(LendsEarly)
 
 
 def test_a_replay_without_acks_is_caught() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from random import Random
@@ -11,7 +13,7 @@ import pytest
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.errors import StorageError
-from nexo.limits import RESERVE_BYTES
+from nexo.limits import RESERVE_BYTES, WRITE_AT_ONCE_MS_MAX, WRITE_PAUSE_MS_MIN
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import PARTS_MAX, Files
 from nexo.storage.format import OFFSET_BITS, log_name, operations
@@ -154,7 +156,12 @@ class Collecting(Hooks):
 class Threaded:
     """A log with its thread; `pump` stands for the loop, which takes the reports in its own thread."""
 
-    def __init__(self, files: Files, writer_class: type[Writer] = Writer) -> None:
+    def __init__(
+        self,
+        files: Files,
+        writer_class: type[Writer] = Writer,
+        now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+    ) -> None:
         files.make_folder()
         files.lock()
         recovery = Recovery(files)
@@ -166,7 +173,7 @@ class Threaded:
         self.hooks = Collecting()
         self.reports: SimpleQueue[Report] = SimpleQueue()
         writer = writer_class(files, recovery.start, self.reports.put)
-        self.thread = ThreadedWriter(writer, lambda: time.monotonic_ns() // 1_000_000)
+        self.thread = ThreadedWriter(writer, now_ms)
         self.log = Log(files, self.hooks)
         self.log.go_on(self.thread, recovery.start)
         self.thread.start()
@@ -180,10 +187,11 @@ class Threaded:
         while not self.reports.empty():
             self.pump()
 
-    def append(self, body: bytes, level: int) -> int:
+    def append(self, body: bytes, level: int, urgent: bool = False) -> int:
         out = self.log.begin(0x10, level)
         out.write(body)
         self.log.end()
+        self.log.urgent = urgent
         number = self.log.batch
         self.log.close_batch()
         return number
@@ -242,7 +250,7 @@ def test_a_fault_at_the_very_end_does_not_hang(tmp_path: Path) -> None:
 
 def test_a_fault_of_the_writer_fences_and_tells(tmp_path: Path) -> None:
     class Broken(Writer):
-        def _sync_file(self) -> None:
+        def _sync_file(self, handle: int) -> None:
             raise RuntimeError("a fault of ours")
 
     run = Threaded(Files(str(tmp_path)), Broken)
@@ -252,4 +260,71 @@ def test_a_fault_of_the_writer_fences_and_tells(tmp_path: Path) -> None:
     assert run.log.fenced
     run.append(b"refused", FSYNC)
     assert len(run.hooks.failures) == 2
+    run.stop()
+
+
+def test_what_is_urgent_is_written_while_a_sync_runs(tmp_path: Path) -> None:
+    """With what waits before it; and what is not, is told of once, when it is on disk."""
+    began, let_end = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Slow(Writer):
+        def _sync_file(self, handle: int) -> None:
+            began.release()
+            assert let_end.acquire(timeout=10)
+            super()._sync_file(handle)
+
+    run = Threaded(Files(str(tmp_path)), Slow)
+    run.append(b"one", FSYNC)
+    assert began.acquire(timeout=10)
+    run.append(b"two", FSYNC)
+    assert run.reports.empty()
+    run.append(b"three", FSYNC, urgent=True)
+    run.log.settle(run.reports.get_nowait())
+    assert (run.log.written, run.log.synced) == (3, 0)
+    let_end.release()
+    run.pump()
+    assert (run.log.written, run.log.synced) == (3, 1)
+    let_end.release(8)
+    run.wait(3, FSYNC)
+    run.append(b"four", FSYNC)
+    run.pump()
+    assert (run.log.written, run.log.synced) == (4, 4)
+    run.stop()
+
+
+def test_a_disk_that_takes_long_to_write_to_is_left_to_the_thread(tmp_path: Path) -> None:
+    """For a second, then for two, and so on; until a write is quick again."""
+    now_ms = 1_000
+    write_ms = 0
+    wrote: list[bool] = []
+
+    class Throttled(Files):
+        def append(self, handle: int, parts: list[bytes]) -> None:
+            nonlocal now_ms
+            now_ms += write_ms
+            wrote.append(threading.get_ident() == mine)
+            super().append(handle, parts)
+
+    def write(ms_later: int, takes_ms: int) -> bool:
+        """Whether it was written by the one who submits."""
+        nonlocal now_ms, write_ms
+        now_ms, write_ms = now_ms + ms_later, takes_ms
+        if wrote and not wrote[-1]:
+            time.sleep(0.01)  # the thread tells of a write an instant before it rests
+        run.wait(run.append(b"body", MEMORY), FLUSH)
+        return wrote[-1]
+
+    mine = threading.get_ident()
+    run = Threaded(Throttled(str(tmp_path)), Writer, lambda: now_ms)
+    assert not write(0, 0)  # a new file is the thread's
+    assert write(0, WRITE_AT_ONCE_MS_MAX - 1)
+    assert write(0, WRITE_AT_ONCE_MS_MAX)
+    assert not write(0, 0)
+    assert not write(WRITE_PAUSE_MS_MIN - 1, 0)
+    assert write(1, WRITE_AT_ONCE_MS_MAX)
+    assert not write(2 * WRITE_PAUSE_MS_MIN - 1, 0)
+    assert write(1, 0)
+    assert write(0, WRITE_AT_ONCE_MS_MAX)
+    assert not write(WRITE_PAUSE_MS_MIN - 1, 0)
+    assert write(1, 0)
     run.stop()

@@ -54,7 +54,8 @@ class Journal:
     """The open batch, and how far the batches before it have got.
 
     `batch` is the number of the open batch; those up to `written` and up to `synced` have reached the
-    operating system and the disk. `level` is the strictest level asked for in the open batch. `base` is
+    operating system and the disk. `level` is the strictest level asked for in the open batch, `urgent` that
+    somebody waits for it to be written, though others wait for the sync. `base` is
     the address at which the open batch's operations will lie. An *address* is a place in the log, the
     number of a log file in the high 32 bits and an offset below: a body that is found there again need
     not stay in memory. `pending_bytes` have been recorded and are not written yet. While a batch across brokers
@@ -70,6 +71,7 @@ class Journal:
         self.batch: i64 = 1
         self.level: i64 = MEMORY
         self.floor: i64 = MEMORY
+        self.urgent = False
         self.written: i64 = 0
         self.synced: i64 = 0
         self.base: i64 = 0

@@ -14,8 +14,9 @@ class Batch:
     """One closed batch: the record to write, and where it will lie.
 
     `opens` is the header of a new file when the batch is the first in one. `address` is that of the first
-    operation. `essential` batches may use the reserve of a full disk. An `after_sync` batch is written when
-    everything before it is on disk. `tail_file` and `tail_crc` name the record before it.
+    operation. `essential` batches may use the reserve of a full disk. Of `urgent` ones it is told when they are
+    written, also when they wait for a sync. An `after_sync` batch is written when everything before it is on disk.
+    `tail_file` and `tail_crc` name the record before it.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Batch:
         head: bytes,
         payload: bytes,
         essential: bool,
+        urgent: bool,
         after_sync: bool,
         tail_file: i64,
         tail_crc: i64,
@@ -40,6 +42,7 @@ class Batch:
         self.head = head
         self.payload = payload
         self.essential = essential
+        self.urgent = urgent
         self.after_sync = after_sync
         self.tail_file = tail_file
         self.tail_crc = tail_crc

@@ -123,6 +123,7 @@ class Log(Journal):
         if self.fenced or (self.full and not essential):
             lost = [self._batch(payload, essential, False)]
             self.level = MEMORY
+            self.urgent = False
             self._hooks.failed(self.batch, self.fault, lost, not self.fenced)
         else:
             self._submit(payload, essential, False)
@@ -219,6 +220,7 @@ class Log(Journal):
             head(self._seed, self.batch, self._chain, behind, payload),
             payload,
             essential,
+            self.urgent,
             after_sync,
             self._tail_file,
             self._tail_crc,
@@ -235,6 +237,7 @@ class Log(Journal):
         self._offset += batch.size
         self.batch += 1
         self.level = MEMORY
+        self.urgent = False
         if self._offset >= self._file_bytes:
             self._open_file(self._file + 1)
         else:
@@ -270,6 +273,7 @@ class Log(Journal):
             lost.append(self._batch(self.out.getvalue(), False, False))
             self.out.truncate(0)
         self.level = MEMORY
+        self.urgent = False
         self.fault = report.error
         if report.recoverable:
             self.full = True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from nexo.brokers.journal import FSYNC
+from nexo.limits import WRITE_AT_ONCE_MS_MAX, WRITE_PAUSE_MS_MAX, WRITE_PAUSE_MS_MIN
 from nexo.storage.batch import Batch, Sink
 from nexo.storage.writer import Writer
 
@@ -20,23 +22,25 @@ STOP: Final = False
 class ThreadedWriter(Sink):
     """Drives a writer from one thread: while a round runs, the batches of the next one gather.
 
-    The thread rests in a queue's `get` and wakes at most once for a batch. A small batch that needs no sync is
-    written by whoever submits it, if the thread has nothing to do or waits for a sync that was due: so the
-    confirmation of a single message waits for no other thread, and for no disk. Syncs, new files and everything
-    large are the thread's, which may take long over them. `now_ms` is any clock in milliseconds that does not go
-    back.
+    The thread rests in a queue's `get` and wakes at most once for a batch. A small batch for which somebody waits
+    that it be written is written by whoever submits it, with what waits before it, unless the thread is writing: so
+    the confirmation of a single message, or a delivery, waits for no other thread, and for no disk. Syncs, new files
+    and everything large are the thread's, which may take long over them; and everything is, for a while, once such
+    a write has taken long: a disk that is throttled holds up the thread and not the loop. `now_ms` is any clock in
+    milliseconds that does not go back.
     """
 
     def __init__(self, writer: Writer, now_ms: Callable[[], int]) -> None:
         super().__init__()
         self._writer = writer
         self._now_ms = now_ms
-        self._queue: SimpleQueue[Batch | bool] = SimpleQueue()
+        self._waiting: deque[Batch] = deque()  # taken from by the holder of the lock alone
+        self._signals: SimpleQueue[bool] = SimpleQueue()
         # Held by whoever drives the writer.
         self._lock = threading.Lock()
-        self._submitted = 0  # batches given to the thread, counted by the submitter
-        self._done = 0  # those that it has finished with, counted by the thread
         self._awaited_ms = 0  # the sync that the thread knows to be due
+        self._pause_ms = 0  # how long the last pause of writing at once was, 0: the last such write was quick
+        self._pause_until_ms = 0
         self._runner = threading.Thread(target=self._run, name="nexo-log", daemon=True)
 
     def start(self) -> None:
@@ -44,49 +48,69 @@ class ThreadedWriter(Sink):
         self._runner.start()
 
     def submit(self, batch: Batch) -> None:
-        if (
-            self._submitted == self._done
-            and batch.size <= AT_ONCE_BYTES_MAX
-            and batch.level != FSYNC
-            and not batch.opens
-            and not batch.after_sync
-            and self._lock.acquire(blocking=False)
-        ):
-            try:
-                self._write_at_once(batch)
-            finally:
-                self._lock.release()
-        else:
-            self._submitted += 1
-            self._queue.put(batch)
+        self._waiting.append(batch)
+        wanted = batch.urgent or batch.level != FSYNC
+        if not wanted or batch.size > AT_ONCE_BYTES_MAX or not self._lock.acquire(blocking=False):
+            self._signals.put(WAKE)
+            return
+        try:
+            self._write_at_once()
+        finally:
+            self._lock.release()
 
     def stop(self) -> None:
         """Write and sync what was submitted, report it, and end the thread."""
-        self._queue.put(STOP)
+        self._signals.put(STOP)
         self._runner.join()
 
-    def _write_at_once(self, batch: Batch) -> None:
+    def _write_at_once(self) -> None:
+        """What waits, if that is quick; else the thread is woken for it."""
+        now_ms = self._now_ms()
+        size = 0
+        for batch in self._waiting:
+            size += batch.size
+            if batch.opens or batch.after_sync:
+                size = AT_ONCE_BYTES_MAX + 1
+        if size > AT_ONCE_BYTES_MAX or now_ms < self._pause_until_ms:
+            self._signals.put(WAKE)
+            return
+        batches = self._take()
         try:
-            self._writer.write([batch], self._now_ms())
+            self._writer.write(batches, now_ms)
         except Exception as error:  # noqa: BLE001
-            self._writer.fence(f"the writer failed: {error!r}", [batch])
-        if self._writer.due_ms and not self._awaited_ms:
-            self._awaited_ms = self._writer.due_ms
-            self._queue.put(WAKE)
+            self._writer.fence(f"the writer failed: {error!r}", batches)
+        self._pace(now_ms)
+        due_ms = self._writer.due_ms
+        if due_ms and (not self._awaited_ms or due_ms < self._awaited_ms):
+            self._awaited_ms = due_ms
+            self._signals.put(WAKE)
+
+    def _pace(self, began_ms: int) -> None:
+        """After a write that took long the next ones are left to the thread, each time for longer."""
+        now_ms = self._now_ms()
+        if now_ms - began_ms < WRITE_AT_ONCE_MS_MAX:
+            self._pause_ms = 0
+            return
+        self._pause_ms = min(max(2 * self._pause_ms, WRITE_PAUSE_MS_MIN), WRITE_PAUSE_MS_MAX)
+        self._pause_until_ms = now_ms + self._pause_ms
+
+    def _take(self) -> list[Batch]:
+        """All batches that wait; the caller holds the lock."""
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
     def _run(self) -> None:
         batches: list[Batch] = []
         running = True
         try:
             while running:
-                batches, running = self._take()
+                running = self._rest()
                 with self._lock:
+                    batches = self._take()
                     if batches:
                         self._writer.write(batches, self._now_ms())
-                    self._done += len(batches)
                     due_ms = self._writer.due_ms
                     handle = -1
-                    if due_ms and due_ms <= self._now_ms():
+                    if due_ms and due_ms <= max(self._now_ms(), 1):
                         handle = self._writer.sync_begins()
                 if handle >= 0:
                     self._sync(handle)
@@ -94,29 +118,29 @@ class ThreadedWriter(Sink):
                 self._writer.close()
         except Exception as error:  # noqa: BLE001
             # A fault of ours: whoever waits for a batch is told, and nothing more is confirmed.
-            self._writer.fence(f"the writer failed: {error!r}", batches)
-            while running and (item := self._queue.get()) is not STOP:
-                if isinstance(item, Batch):
-                    self._writer.fence(f"the writer failed: {error!r}", [item])
+            with self._lock:
+                self._writer.fence(f"the writer failed: {error!r}", batches)
+            while running:
+                running = self._signals.get()
+                with self._lock:
+                    self._writer.fence(f"the writer failed: {error!r}", self._take())
 
     def _sync(self, handle: int) -> None:
-        """The sync that is due; what comes meanwhile is written by whoever submits it, and confirmed."""
+        """The sync that is due; what comes meanwhile may be written by whoever submits it, and confirmed."""
         error = self._writer.sync_runs(handle)
         with self._lock:
             self._writer.sync_ended(error)
 
-    def _take(self) -> tuple[list[Batch], bool]:
-        """All batches that wait, after waiting for one or until a sync is due; false: it was the last time."""
+    def _rest(self) -> bool:
+        """Until there is something to do, a sync that is due included; false: it is the last time."""
         with self._lock:
             due_ms = self._awaited_ms = self._writer.due_ms
         timeout = max(0, due_ms - self._now_ms()) / 1000 if due_ms else None
-        batches: list[Batch] = []
         try:
-            item = self._queue.get(timeout=timeout)
-            while item is not STOP:
-                if isinstance(item, Batch):
-                    batches.append(item)
-                item = self._queue.get_nowait()
+            if self._signals.get(timeout=timeout) is STOP:
+                return False
+            while True:
+                if self._signals.get_nowait() is STOP:
+                    return False
         except Empty:
-            return batches, True
-        return batches, False
+            return True

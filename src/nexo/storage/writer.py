@@ -32,7 +32,8 @@ class SyncFailed(OSError):
 class Writer:
     """Writes batches in the order in which they come. `report` is called with each Report.
 
-    `due_ms` is when `sync` has to be called at the latest, 0: nothing waits for it.
+    `due_ms` is when `sync` has to be called at the latest, 0: nothing waits for it. It is a time that has come
+    when a batch asks for the disk: `write` does not wait for it.
     """
 
     def __init__(self, files: Files, start: Start, report: Callable[[Report], None]) -> None:
@@ -50,7 +51,8 @@ class Writer:
         self._tail = (start.tail_file, start.tail_crc)
 
     def write(self, batches: list[Batch], now_ms: int) -> None:
-        """One round: write all of them, sync if one of them asks for it, report."""
+        """One round: write all of them, and report unless all that is to be told comes with the sync."""
+        told = False
         while batches and not self.fenced:
             count = run_length(batches)
             run, rest = batches[:count], batches[count:]
@@ -61,12 +63,13 @@ class Writer:
             elif self._prepare(run[0]) and self._append(run):
                 batches = rest
                 self._written(run, now_ms)
+                told = told or any(batch.urgent or batch.level != FSYNC for batch in run)
             elif not self.fenced:
                 self._refuse(batches)
                 return
         if self.fenced:
             self._refuse(batches)
-        else:
+        elif told:
             self._tell()
 
     def sync(self) -> None:
@@ -91,7 +94,7 @@ class Writer:
     def sync_runs(self, handle: int) -> OSError | None:
         """The part that takes long, and touches nothing that a write does; what went wrong."""
         try:
-            self._files.sync(handle)
+            self._sync_file(handle)
         except OSError as error:
             return error
         finally:
@@ -183,17 +186,16 @@ class Writer:
     def _written(self, run: list[Batch], now_ms: int) -> None:
         self.written = run[-1].number
         self._tail = (self._file, head_crc(run[-1].head))
-        if any(batch.level == FLUSH for batch in run):
-            self._tell()
-            self.due_ms = self.due_ms or now_ms + FLUSH_MS_MAX // 2
         if any(batch.level == FSYNC for batch in run):
-            self._sync()
+            self.due_ms = max(now_ms, 1)
+        elif any(batch.level == FLUSH for batch in run):
+            self.due_ms = self.due_ms or now_ms + FLUSH_MS_MAX // 2
 
     def _sync(self) -> bool:
         """Sync what is written; false: it failed, and is never tried again."""
         if self.synced < self.written:
             try:
-                self._sync_file()
+                self._sync_file(self._handle)
             except OSError as error:
                 self.fenced = True
                 self._error = f"{self._files.path(log_name(self._file))}: {error.strerror or error}"
@@ -202,8 +204,8 @@ class Writer:
         self.due_ms = 0
         return True
 
-    def _sync_file(self) -> None:
-        self._files.sync(self._handle)
+    def _sync_file(self, handle: int) -> None:
+        self._files.sync(handle)
 
     def _failed(self, error: OSError, name: str, size: int) -> None:
         """What a failed write leaves: a file that is cut to what was good and synced, or the fence."""
@@ -271,7 +273,7 @@ class SteppedWriter(Sink):
         batches, self.queue = self.queue, []
         if batches:
             self._writer.write(batches, now_ms)
-        if self._writer.due_ms and self._writer.due_ms <= now_ms:
+        if self._writer.due_ms and self._writer.due_ms <= max(now_ms, 1):
             self._writer.sync()
 
 

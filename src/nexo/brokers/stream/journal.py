@@ -1,7 +1,7 @@
 """Writing what groups did to the journal; the bodies are in stream_operations.
 
-Each function writes one operation, or nothing where the journal does not keep. What was handed out asks for
-no durability of its own: it goes along with the batch, so a delivery waits for no disk.
+Each function writes one operation, or nothing where the journal does not keep. What was handed out is written
+before it leaves, and synced within 100 ms: a delivery waits for no disk.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
-from nexo.brokers.journal import MEMORY, Journal
+from nexo.brokers.journal import FLUSH, Journal
 from nexo.brokers.stream.leases import Delivery, Pending
 from nexo.brokers.stream.letters import DeadLetter
 from nexo.brokers.stream.log import StreamLog
@@ -49,7 +49,7 @@ def write_delivered(log: StreamLog, group: i64, deliveries: list[Delivery]) -> N
     journal = log.commons.journal
     if not journal.keeping:
         return
-    out = journal.begin(DELIVER, MEMORY)
+    out = journal.begin(DELIVER, min(log.definition.durability, FLUSH))
     write_i64_be(out, group)
     runs = BytesWriter()
     count: i64 = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from librt.strings import BytesWriter
 from mypy_extensions import i64
@@ -18,6 +18,9 @@ from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.connection import Connection
 from nexo.protocols.native.frames import write_head
 from nexo.protocols.session import OUTPUT_OVERFLOW, Output, Peers, Session
+
+LENT_BYTES_MAX: Final = 256 * limits.KIB
+"""Deliveries of one connection that wait to be recorded: past it no more commands are run until they have left."""
 
 
 @final
@@ -57,6 +60,9 @@ class Channel(Session):
         # Answers that promise durability, by what they promise.
         self.out_flush = BytesWriter()
         self.out_fsync = BytesWriter()
+        # Deliveries, which leave when it is recorded that they count.
+        self.out_lent = BytesWriter()
+        self.lent_bytes: i64 = 0
         # Whether the client has said HELLO, and so understands events.
         self.greeted = False
 
@@ -81,6 +87,32 @@ class Channel(Session):
         if len(self.out_fsync) > 0:
             self.node.hold(self, FSYNC, self.out_fsync.getvalue())
             self.out_fsync = BytesWriter()
+        if len(self.out_lent) > 0:
+            self.lent_bytes += len(self.out_lent)
+            self.node.lend(self, self.out_lent.getvalue())
+            self.out_lent = BytesWriter()
+
+    def out_of(self, level: i64) -> BytesWriter:
+        """Where deliveries go that the running command was given, of a queue or stream of this level."""
+        return self.out if level == MEMORY or not self.node.journal.keeping else self.out_lent
+
+    def lend(self, level: i64, deliveries: bytes) -> None:
+        """Send deliveries to somebody who has waited for them."""
+        if level == MEMORY or not self.node.journal.keeping:
+            self.send(deliveries)
+        else:
+            self.lent_bytes += len(deliveries)
+            self.node.lend(self, deliveries)
+
+    def lent(self, deliveries: bytes) -> None:
+        waited = self.lent_bytes >= LENT_BYTES_MAX
+        self.lent_bytes -= len(deliveries)
+        self.send(deliveries)
+        if waited and self.lent_bytes < LENT_BYTES_MAX:
+            self.go_on()
+
+    def held(self) -> bool:
+        return self.lent_bytes >= LENT_BYTES_MAX or super().held()
 
     def out_at(self, level: i64) -> BytesWriter:
         """Where an answer goes that promises this level of durability."""

@@ -39,7 +39,9 @@ class QueueWait(Waiter):
         self.extended = extended
 
     def delivered(self, deliveries: list[Delivery]) -> None:
-        self.channel.send(deliveries_frame(self.queue, self.correlation, deliveries, self.extended))
+        self.channel.lend(
+            level(self.queue), deliveries_frame(self.queue, self.correlation, deliveries, self.extended)
+        )
 
     def timed_out(self) -> None:
         self.channel.send(deliveries_frame(self.queue, self.correlation, [], self.extended))
@@ -246,7 +248,8 @@ class QueueCommands:
             raise InvalidArgumentError("messages are lent only to who awaits the answer")
         deliveries = queue.receive(count, self.consumer, now)
         if deliveries or wait == 0:
-            self.channel.out.write(deliveries_frame(queue, correlation, deliveries, extended))
+            out = self.channel.out_of(level(queue)) if deliveries else self.channel.out
+            out.write(deliveries_frame(queue, correlation, deliveries, extended))
         else:
             if len(self.consumer.waiters) >= limits.WAITS_PER_CONNECTION_MAX:
                 raise too_many_waits()

@@ -26,7 +26,7 @@ from nexo.node import Node
 from nexo.protocols.native import connection, frames, storeadmin
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.batch import BatchCommands
-from nexo.protocols.native.channel import Channel, ServerInfo
+from nexo.protocols.native.channel import LENT_BYTES_MAX, Channel, ServerInfo
 from nexo.protocols.native.frames import Payload, check_key, check_value, write_head, write_string
 from nexo.protocols.native.pubsub import EVENTS, PLAIN, PubSubCommands
 from nexo.protocols.native.queue import QueueCommands
@@ -77,9 +77,9 @@ class NativeSession(Channel):
                 self.execute(code, now)
             if self.parked or self.blocked or self.closed:
                 break
-            if len(self.out) > REPLY_BYTES_MAX:
+            if len(self.out) + len(self.out_lent) > REPLY_BYTES_MAX:
                 self.flush()
-                if self.blocked:
+                if self.blocked or self.lent_bytes >= LENT_BYTES_MAX:
                     break
         self.flush()
 

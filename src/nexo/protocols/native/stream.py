@@ -48,7 +48,10 @@ class FetchWait(Waiter):
 
     def delivered(self, deliveries: list[Delivery]) -> None:
         self.commands.fetching.pop(self, None)
-        self.channel.send(deliveries_frame(self.group, self.correlation, deliveries, self.extended))
+        self.channel.lend(
+            self.group.log.definition.durability,
+            deliveries_frame(self.group, self.correlation, deliveries, self.extended),
+        )
 
     def failed(self, error: ServerError) -> None:
         self.commands.fetching.pop(self, None)
@@ -339,7 +342,7 @@ class StreamCommands:
         self.channel.ok()
 
     def fetch(self, payload: Payload, extended: bool, now: i64) -> None:
-        _, group = self.stream_and_group(payload)
+        stream, group = self.stream_and_group(payload)
         consumer_id = payload.string("the consumer")
         generation = payload.signed64("the generation")
         count = payload.u32("the batch size")
@@ -350,7 +353,8 @@ class StreamCommands:
         correlation = self.channel.frames.correlation
         deliveries = group.fetch(consumer_id, generation, count, now, ANSWER_BYTES_MAX)
         if deliveries or wait == 0:
-            self.channel.out.write(deliveries_frame(group, correlation, deliveries, extended))
+            out = self.channel.out_of(stream.definition.durability) if deliveries else self.channel.out
+            out.write(deliveries_frame(group, correlation, deliveries, extended))
         else:
             self.check_waits()
             waiter = FetchWait(self, group, correlation, extended)
