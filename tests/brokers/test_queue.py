@@ -193,6 +193,20 @@ def test_a_lease_runs_out_and_fences() -> None:
     assert queue.ack(id, token, START + 100) == FENCED
 
 
+def test_a_repeated_acknowledgement_is_of_the_same_message() -> None:
+    """Only the token was compared: an ack of another message, with a token that had been used, was confirmed."""
+    _, queue, consumer = new_queue()
+    push(queue, 1, 2)
+    one, two = take(queue, consumer)
+    id, other, token = one.message.id, two.message.id, one.token
+    assert ack(queue, one) == DONE
+    assert [queue.ack(wrong, token, START) for wrong in (other, 0, -1, 99)] == [FENCED] * 4
+    assert list(queue.ack_many([other, 0, id], [token] * 3, START)) == [FENCED, FENCED, REPEATED]
+    assert queue.nack(0, token, b"", FATAL, 0, START) == queue.extend(0, token, 10, START) == FENCED
+    assert queue.ack(id, token, START) == REPEATED
+    assert ack(queue, two) == DONE
+
+
 def test_an_extended_lease() -> None:
     queues, queue, consumer = new_queue(visibility_timeout_ms=100)
     push(queue, 1, 2)

@@ -321,6 +321,7 @@ class QueueMachine(RuleBasedStateMachine):
     def ack_late(self, data: st.DataObject) -> None:
         id, token, acked = data.draw(st.sampled_from(self.old))
         assert self.queue.ack(id, token, self.model.now) == (REPEATED if acked else FENCED)
+        assert self.queue.ack(id + 1, token, self.model.now) == FENCED
         assert self.queue.nack(id, token, b"", FAILED, 0, self.model.now) == FENCED
         assert self.queue.extend(id, token, 10, self.model.now) == FENCED
 

@@ -115,8 +115,8 @@ def test_acknowledgements_are_remembered_for_a_while() -> None:
     leases = Leases(1)
     for id in range(1, 20_001):
         leases.end(lend(leases, id, 5), id % 2 == 0)
-    assert not leases.was_acked(2)
-    assert [leases.was_acked(20_000 - back) for back in range(4_000)] == [
+    assert not leases.was_acked(2, 2)
+    assert [leases.was_acked(20_000 - back, 20_000 - back) for back in range(4_000)] == [
         back % 2 == 0 for back in range(4_000)
     ]
     assert len(leases._ring) < 10_000
@@ -126,7 +126,8 @@ def test_acknowledgements_are_remembered_for_a_while() -> None:
         leases.end(lend(leases, id, 5), False)
     token = late.token
     leases.end(late, True)
-    assert leases.was_acked(token)
+    assert leases.was_acked(1, token)
+    assert not leases.was_acked(2, token)
 
 
 def test_leases_against_a_dict() -> None:

@@ -18,8 +18,9 @@ from mypy_extensions import i64
 from nexo.brokers.queue.message import NO_MESSAGE, Delivery
 from nexo.limits import REPEATED_ACKS_MAX
 
-_ACKED: Final = Delivery(NO_MESSAGE, -1, 0, None)
-_MOVED: Final = Delivery(NO_MESSAGE, -2, 0, None)
+_ENDED: Final = -1
+"""The deadline of what is in the list and no lease: one that was acknowledged, or that has moved."""
+_MOVED: Final = Delivery(NO_MESSAGE, 0, _ENDED, None)
 _SLACK: Final = 1_024  # places that are not worth tidying
 
 
@@ -50,7 +51,7 @@ class Leases:
         self._latest: i64 = 0  # the deadline of the newest in the list
         self._late: dict[int, Delivery] = {}  # those that deviate, by token
         self._deadlines: list[tuple[int, int]] = []  # a heap of their (deadline, token); some are stale
-        self._acked_late: dict[int, None] = {}  # tokens without a place that were acknowledged
+        self._acked_late: dict[int, int] = {}  # ids by tokens without a place that were acknowledged
 
     def skip_to(self, token: i64) -> None:
         """Lets tokens go on from here: called while there are no leases."""
@@ -90,16 +91,19 @@ class Leases:
                 delivery = self._late.get(int(token))
         else:
             delivery = self._late.get(int(token))
-        if delivery is None or delivery.message.id != id or delivery.token != token:
+        if delivery is None or delivery.deadline < 0 or delivery.id != id or delivery.token != token:
             return None
         return delivery
 
-    def was_acked(self, token: i64) -> bool:
-        """Whether a lease that has ended is known to have ended by an acknowledgement."""
+    def was_acked(self, id: i64, token: i64) -> bool:
+        """Whether a lease of this message that has ended is known to have ended by an acknowledgement."""
         place = token - self._base
-        if 0 <= place < len(self._ring) and self._ring[place] is _ACKED:
-            return True
-        return int(token) in self._acked_late
+        if 0 <= place < len(self._ring):
+            delivery = self._ring[place]
+            if delivery is not None and delivery is not _MOVED:
+                return delivery.deadline == _ENDED and delivery.id == id
+        known = self._acked_late.get(int(token))
+        return known is not None and known == id
 
     def end(self, delivery: Delivery, acked: bool) -> None:
         """Ends a lease. The delivery lets go of its message."""
@@ -107,12 +111,14 @@ class Leases:
         place = token - self._base
         ring = self._ring
         self.count -= 1
+        if acked:
+            delivery.deadline = _ENDED
         if 0 <= place < len(ring):
             if ring[place] is delivery:
                 self._ring_living -= 1
             else:
                 self._late.pop(int(token), None)
-            ring[place] = _ACKED if acked else None
+            ring[place] = delivery if acked else None
             if place == self._head:
                 self._advance()
             elif len(ring) - self._head > 4 * self._ring_living + 4 * _SLACK:
@@ -120,18 +126,18 @@ class Leases:
         else:
             self._late.pop(int(token), None)
             if acked:
-                self._remember(token)
+                self._remember(delivery.id, token)
         holding = delivery.holding
         if holding is not None:
             holding.living -= 1
             delivery.holding = None
         delivery.message = NO_MESSAGE
 
-    def _remember(self, token: i64) -> None:
+    def _remember(self, id: i64, token: i64) -> None:
         acked = self._acked_late
-        acked[int(token)] = None
+        acked[int(token)] = int(id)
         if len(acked) > 2 * REPEATED_ACKS_MAX:
-            self._acked_late = dict.fromkeys(list(acked)[REPEATED_ACKS_MAX:])
+            self._acked_late = dict(list(acked.items())[REPEATED_ACKS_MAX:])
 
     def _advance(self) -> None:
         """Moves the head past what has ended, and gives up places that nobody asks for any more."""
@@ -140,7 +146,7 @@ class Leases:
         size: i64 = len(ring)
         while head < size:
             delivery = ring[head]
-            if delivery is not None and delivery.token >= 0:
+            if delivery is not None and delivery.deadline >= 0:
                 break
             head += 1
         if head > REPEATED_ACKS_MAX + (size >> 1):
@@ -157,7 +163,7 @@ class Leases:
         place = self._head
         while place < half:
             delivery = ring[place]
-            if delivery is not None and delivery.token >= 0:
+            if delivery is not None and delivery.deadline >= 0:
                 ring[place] = _MOVED
                 self._ring_living -= 1
                 self._add_late(delivery)
@@ -191,7 +197,7 @@ class Leases:
             first: Delivery | None = None
             while place < size:
                 first = ring[place]
-                if first is not None and first.token >= 0:
+                if first is not None and first.deadline >= 0:
                     break
                 first = None
                 place += 1
@@ -228,7 +234,7 @@ class Leases:
         ring = self._ring
         if self._head < len(ring):
             first = ring[self._head]
-            if first is not None and first.token >= 0:
+            if first is not None and first.deadline >= 0:
                 deadline = first.deadline
         late = self._first_late()
         if late is not None and (deadline == 0 or late.deadline < deadline):
@@ -239,7 +245,7 @@ class Leases:
         """Every lease, in the order of the tokens."""
         found: list[Delivery] = []
         for delivery in self._ring[self._head :]:
-            if delivery is not None and delivery.token >= 0:
+            if delivery is not None and delivery.deadline >= 0:
                 found.append(delivery)
         if self._late:
             found.extend(self._late.values())

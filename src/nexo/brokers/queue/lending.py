@@ -120,7 +120,7 @@ class Lending:
         parts = self._parts
         delivery = parts.leases.find(id, token)
         if delivery is None:
-            return REPEATED if parts.leases.was_acked(token) else FENCED
+            return REPEATED if parts.leases.was_acked(id, token) else FENCED
         message = delivery.message
         parts.leases.end(delivery, True)
         parts.records.acked(id)
@@ -141,7 +141,7 @@ class Lending:
         for place, id in enumerate(ids):
             delivery = parts.leases.find(id, tokens[place])
             if delivery is None:
-                outcomes.append(REPEATED if parts.leases.was_acked(tokens[place]) else FENCED)
+                outcomes.append(REPEATED if parts.leases.was_acked(id, tokens[place]) else FENCED)
                 continue
             message = delivery.message
             parts.leases.end(delivery, True)

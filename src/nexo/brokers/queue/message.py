@@ -186,13 +186,14 @@ class Item:
 class Delivery:
     """One delivery of a message: a lease until `deadline`, fenced by `token`.
 
-    `attempt` is 1 for the first. Once the lease has ended, `message` is NO_MESSAGE.
+    `attempt` is 1 for the first. Once the lease has ended, `message` is NO_MESSAGE; `id` stays that of the message.
     """
 
-    __slots__ = ("attempt", "deadline", "holding", "message", "token")
+    __slots__ = ("attempt", "deadline", "holding", "id", "message", "token")
 
     def __init__(self, message: QueueMessage, token: i64, deadline: i64, holding: Holding | None) -> None:
         self.message = message
+        self.id: i64 = message.id
         self.token = token
         self.attempt: i64 = message.attempts
         self.deadline = deadline
