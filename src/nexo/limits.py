@@ -164,6 +164,8 @@ STREAMS_MAX: Final = 100_000
 """Streams of a node: an idle one costs about 2 KiB, and each is named in every snapshot."""
 GROUPS_PER_STREAM_MAX: Final = 10_000
 """Consumer groups of one stream; what is appended is told to each that waits."""
+MEMBERSHIPS_PER_CONNECTION_MAX: Final = 10_000
+"""Memberships in consumer groups of one connection: each costs about 600 bytes, and all end with it in one turn."""
 STREAM_KEY_BYTES_MAX: Final = 64 * KIB - 1
 """A record's key: its length is two bytes on the wire and in the log."""
 APPEND_RECORDS_MAX: Final = 65_536

@@ -6,7 +6,13 @@ import json
 
 import pytest
 
-from nexo.limits import FRAME_BYTES_MAX, MIB, PAGE_BYTES_MAX, WAITS_PER_CONNECTION_MAX
+from nexo.limits import (
+    FRAME_BYTES_MAX,
+    MEMBERSHIPS_PER_CONNECTION_MAX,
+    MIB,
+    PAGE_BYTES_MAX,
+    WAITS_PER_CONNECTION_MAX,
+)
 from tests.vectors.session import Alone
 from tests.vectors.table import LIMIT_EXCEEDED, MESSAGE, TOKEN, Known, req
 from tests.vectors.wire import DATA, OK, b, string, u16, u32
@@ -46,6 +52,21 @@ def test_waits_of_a_connection(wait: bytes) -> None:
     sent(alone, known, QUEUE, *STREAM)
     alone.send(known.fill(wait))
     assert alone.rest() == []  # who has been answered waits no longer
+
+
+def test_memberships_of_a_connection() -> None:
+    """There was no bound: a connection could make the server hold as many as it liked."""
+    alone, known = Alone(), Known()
+    sent(alone, known, *STREAM)
+    join = req(0x33, "s's' s'g'")
+    alone.send(join * MEMBERSHIPS_PER_CONNECTION_MAX)
+    *joined, refused = alone.rest()
+    assert len(joined) == MEMBERSHIPS_PER_CONNECTION_MAX - 1
+    assert refused.error[0] == LIMIT_EXCEEDED
+    assert "memberships_per_connection_max" in refused.error[1]
+    sent(alone, known, req(0x39, "s's' s'g' s'<consumer>' '<genera>'"), join)
+    alone.send(join)
+    assert alone.frame().error[0] == LIMIT_EXCEEDED
 
 
 def pages(alone: Alone, command: bytes, state: str = "") -> list[int]:

@@ -21,7 +21,13 @@ from nexo.brokers.stream.registry import Registry
 from nexo.brokers.stream.replay import replay
 from nexo.brokers.stream.stream import Stream
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
-from nexo.limits import KEY_BYTES_MAX, STREAM_CACHE_BYTES_MAX, STREAM_TAIL_BYTES_MAX, STREAMS_MAX
+from nexo.limits import (
+    KEY_BYTES_MAX,
+    MEMBERSHIPS_PER_CONNECTION_MAX,
+    STREAM_CACHE_BYTES_MAX,
+    STREAM_TAIL_BYTES_MAX,
+    STREAMS_MAX,
+)
 
 
 @final
@@ -131,7 +137,14 @@ class Streams:
     # Consumers.
 
     def join(self, stream: Stream, name: bytes, consumer: object, now: i64) -> Member:
-        """Makes a consumer a member of a group, which is created if need be, until it leaves or is dropped."""
+        """Makes a consumer a member of a group, which is created if need be, until it leaves or is dropped.
+
+        Raises LimitExceededError.
+        """
+        if len(self.commons.members.get(consumer, {})) >= MEMBERSHIPS_PER_CONNECTION_MAX:
+            raise LimitExceededError(
+                f"memberships_per_connection_max is {MEMBERSHIPS_PER_CONNECTION_MAX}: leave a group first"
+            )
         return stream.group(name, now).join(consumer, now)
 
     def drop(self, consumer: object, now: i64) -> None:
