@@ -76,8 +76,10 @@ class Seat:
     def ack(self, delivery: Delivery) -> None:
         self.group.ack(*self.me, delivery.seq, delivery.token, self.kit.now)
 
-    def nack(self, delivery: Delivery, reason: bytes = b"no", delay_ms: int = 0) -> None:
-        self.group.nack(*self.me, delivery.seq, delivery.token, reason, delay_ms, self.kit.now)
+    def nack(
+        self, delivery: Delivery, reason: bytes = b"no", delay_ms: int = 0, release: bool = False
+    ) -> None:
+        self.group.nack(*self.me, delivery.seq, delivery.token, reason, delay_ms, self.kit.now, release)
 
     def leave(self) -> None:
         self.group.leave(*self.me, self.kit.now)

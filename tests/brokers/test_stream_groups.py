@@ -12,7 +12,8 @@ from nexo.errors import (
     InvalidArgumentError,
     NotMemberError,
 )
-from tests.brokers.streamkit import NOW, Kit, Told, record, seqs
+from tests.brokers.journals import MemoryJournal
+from tests.brokers.streamkit import NOW, Kit, Told, record, recover, seqs, snapshot
 
 
 def filled(kit: Kit, count: int = 5, keys: bytes = b"", **given: int) -> Stream:
@@ -170,6 +171,46 @@ def test_a_late_ack_is_good_until_the_message_goes_out_again() -> None:
         seat.ack(second)
     other.ack(again[0])
     assert seat.group.backlog.expired == 2
+
+
+def test_a_released_delivery_does_not_count() -> None:
+    kit = Kit()
+    stream = filled(kit, 2, max_deliveries=2)
+    seat = kit.join(stream)
+    for _ in range(5):
+        got = seat.fetch()
+        assert [(one.seq, one.attempts) for one in got] == [(1, 1), (2, 1)]
+        for one in got:
+            seat.nack(one, delay_ms=-1, release=True)
+        kit.restart()
+        stream = kit.streams.find(b"orders")
+        seat = kit.join(stream)
+    got = seat.fetch()
+    seat.nack(got[0], delay_ms=0)
+    seat.nack(got[1], delay_ms=5_000, release=True)
+    again = seat.fetch()
+    assert [(one.seq, one.attempts) for one in again] == [(1, 2)]
+    seat.nack(again[0], release=True)
+    assert [(one.seq, one.attempts) for one in seat.fetch()] == [(1, 2)]
+    kit.later(5_000)
+    assert [(one.seq, one.attempts) for one in seat.fetch()] == [(2, 1)]
+    assert len(seat.group.backlog.letters) == 0
+
+
+def test_a_release_with_a_delay_outlives_a_restart_and_a_snapshot() -> None:
+    kit = Kit()
+    seat = kit.join(filled(kit, 1))
+    seat.nack(seat.fetch()[0], delay_ms=5_000, release=True)
+    kit.turn()
+    job, dumped = snapshot(kit)
+    while not job.step(1):
+        pass
+    for streams in (recover(kit, dumped, kit.journal.batch), recover(kit, MemoryJournal(), 0)):
+        kit.streams = streams
+        seat = kit.join(streams.find(b"orders"))
+        assert seat.fetch() == []
+        kit.streams.advance(kit.now + 5_000, 100)
+        assert [one.attempts for one in seat.group.fetch(*seat.me, 9, kit.now + 5_000)] == [1]
 
 
 def test_a_nacked_message_comes_again_when_it_is_due() -> None:

@@ -250,13 +250,16 @@ class StreamMachine(RuleBasedStateMachine):
             else:
                 self.nack(name, pick, [0, 5_000][pick % 2])
 
-    @rule(name=GROUPS, pick=PICK, delay=st.sampled_from([-1, 0, 5_000]))
-    def nack(self, name: bytes, pick: int, delay: int) -> None:
+    @rule(name=GROUPS, pick=PICK, delay=st.sampled_from([-1, 0, 5_000]), release=st.booleans())
+    def nack(self, name: bytes, pick: int, delay: int, release: bool = False) -> None:
         of = self.groups[name]
         if not of.leases:
             return
         seq, (seat, token, _) = list(of.leases.items())[pick % len(of.leases)]
-        seat.group.nack(*seat.me, seq, token, b"why", delay, self.kit.now)
+        seat.group.nack(*seat.me, seq, token, b"why", delay, self.kit.now, release)
+        if release:
+            of.attempts[seq] -= 1
+            delay = max(delay, 0)
         self.give_back(of, seq, seat)
         pending = seat.group.backlog.pending.get(seq)
         if pending is not None and delay != 0:

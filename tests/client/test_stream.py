@@ -199,6 +199,9 @@ async def test_dead_letters_of_a_group(client: Any, name: str) -> None:
         await once.nack("once")
         with pytest.raises(nexo.FencedError):
             await once.ack()
+        released = await anext(messages)
+        assert released.attempts == 2
+        await released.nack(release=True)
         again = await anext(messages)
         assert again.attempts == 2
         with pytest.raises(ValueError, match="twice"):

@@ -148,7 +148,6 @@ def group_fields(group: Group) -> Fields:
         "pending": {
             seq: [one.attempts, one.deadline if one.state in (DELAYED, KNOWN) else 0]
             for seq, one in backlog.pending.items()
-            if one.attempts > 0
         },
         "letters": [
             (one.seq, one.attempts, one.died_at, one.reason, crc32c(one.record))
@@ -220,7 +219,9 @@ def settled_stream(fields: Fields, now: int, horizon: int, restart: bool) -> Fie
     shown = {name: value for name, value in fields.items() if name != "groups"}
     for number, group in groups.items():
         pending = {
-            seq: (tries, due if due > horizon else 0) for seq, (tries, due) in group["pending"].items()
+            seq: (tries, due if due > horizon else 0)
+            for seq, (tries, due) in group["pending"].items()
+            if tries > 0 or due > horizon
         }
         shown |= {f"group {number} {name}": value for name, value in (group | {"pending": pending}).items()}
     return shown

@@ -276,10 +276,15 @@ class StreamClients(Crowd):
         if not (found := self.any_fetched()):
             return ""
         (_, _, consumer, generation, seq, token), stream, group, live, _ = found
+        release = self.random.random() < 0.3
+        delay = self.random.choice((-1, 0, 3_000))
         try:
-            live.nack(consumer, generation, seq, token, b"why", self.random.choice((-1, 0, 3_000)), self.now)
+            live.nack(consumer, generation, seq, token, b"why", delay, self.now, release)
         except (FencedError, NotMemberError) as error:
             return f"{group.name!r} {seq}: {type(error).__name__}"
+        if release:
+            group.attempts[seq] -= 1
+            group.lent.pop(seq, None)
         self.look_at_stream(stream, self.node.streams.find(stream.name))
         self.answer(self.step(stream.level))
         return f"{stream.name!r} {group.name!r} {seq}"

@@ -29,7 +29,7 @@ from tests.vectors.wire import NO_RESPONSE, b, frame, header_block, string, u8, 
 CREATE, PUB, FETCH, JOIN, ACK, EXISTS, DELETE, DESCRIBE = 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37
 SEEK, LEAVE, PEEK_DLS, MOVE_TO_STREAM, DELETE_DLS, PURGE_DLS = 0x38, 0x39, 0x3A, 0x3B, 0x3C, 0x3D
 ACK_MANY, EXTENDED = 0x3E, 0x3F
-READ, APPEND, FETCHX, NACK, SEEKX, ADMIN = "01", "02", "03", "04", "05", "06"
+READ, APPEND, FETCHX, NACK, SEEKX, ADMIN, RELEASE = "01", "02", "03", "04", "05", "06", "07"
 
 REST = "i10000 i30000 u32=5"
 """Of a definition: max ack pending, ack wait, max deliveries."""
@@ -74,6 +74,10 @@ def joined(*values: str, key: str = "", **options: object) -> tuple[bytes, ...]:
 def leased(*values: str, key: str = "", **options: object) -> tuple[bytes, ...]:
     """The same, and all that may go out has: RECEIPT is that of the first."""
     return (*joined(*values, key=key, **options), fetch(correlation=4))
+
+
+def release(seq: int = 1, delay_ms: int = 0) -> bytes:
+    return req(EXTENDED, f"{RELEASE} {MEMBER} i{delay_ms} u32=1 i{seq} {RECEIPT}")
 
 
 def nack(seq: int = 1, delay_ms: int = 0, reason: str = "why") -> bytes:
@@ -208,6 +212,7 @@ for _name, _opcode, _start, _grouped, _rest in (
     ("APPEND", EXTENDED, APPEND, False, "00 u32=0"),
     ("FETCHX", EXTENDED, FETCHX, True, f"{_CONSUMER} u32=1 u32=0"),
     ("NACK", EXTENDED, NACK, True, f"{_CONSUMER} i0 s'' u32=0"),
+    ("RELEASE", EXTENDED, RELEASE, True, f"{_CONSUMER} i0 u32=0"),
     ("SEEKX", EXTENDED, SEEKX, True, "00 i0"),
     ("ADMIN", EXTENDED, ADMIN, True, "s'group'"),
 ):
@@ -749,6 +754,37 @@ bad(
     FENCED,
     setup=leased("a"),
 )
+for _delay in (0, -1):
+    vector(
+        f"RELEASE comes again and has not counted, delay {_delay}",
+        release(delay_ms=_delay) + req(EXTENDED, f"{FETCHX} {MEMBER} u32=5 u32=0"),
+        data("u32=0"),
+        data(f"u32=1 i1 ?16 u32=1 ?8 0000 {any_of('a')} u32=0"),
+        setup=leased("a"),
+    )
+vector(
+    "RELEASE of the last delivery makes no dead letter",
+    release() + req(PEEK_DLS, "s's' s'g' u32=9 u32=0"),
+    data("u32=0"),
+    data("u32=0"),
+    setup=leased("a", max_deliveries=1),
+)
+vector(
+    "RELEASE with a delay",
+    release(delay_ms=60_000) + fetch(),
+    data("u32=0"),
+    data("u32=0"),
+    setup=leased("a"),
+)
+vector("RELEASE of what is not leased", release(2), data("u32=1 i2"), setup=leased("a"))
+bad(
+    "RELEASE of a stranger",
+    req(EXTENDED, f"{RELEASE} s's' s'g' s'who' {GENERATION} i0 u32=1 i1 {RECEIPT}"),
+    "not a member",
+    NOT_MEMBER,
+    setup=leased("a"),
+)
+bad("RELEASE with a delay of -2", release(delay_ms=-2), "delay_ms", setup=leased("a"))
 bad("NACK with a delay above 2^53, STREAM", nack(delay_ms=9007199254740993), "delay_ms", setup=leased("a"))
 bad("NACK with a delay of -2, STREAM", nack(delay_ms=-2), "delay_ms", setup=leased("a"))
 bad(
@@ -780,7 +816,7 @@ for _place in ("04", "05", "ff"):
         "unknown place",
         setup=joined(),
     )
-for _command in ("00", "07", "ff"):
+for _command in ("00", "08", "ff"):
     bad(
         f"EXTENDED command {_command}",
         req(EXTENDED, f"{_command} s's'"),
@@ -865,6 +901,7 @@ LAYOUTS += [
     ),
     ("FETCHX", EXTENDED, b(f"{FETCHX} {_WHO} u32=1 u32=0"), True),
     ("STREAM_NACK", EXTENDED, b(f"{NACK} {_WHO} i0 s'why' u32=1 i1 i1 i1"), True),
+    ("STREAM_RELEASE", EXTENDED, b(f"{RELEASE} {_WHO} i0 u32=1 i1 i1 i1"), True),
     ("SEEKX", EXTENDED, b(f"{SEEKX} s's' s'g' 00 i0"), True),
     ("STREAM_ADMIN", EXTENDED, b(f"{ADMIN} s's' s'g' s'describe'"), True),
 ]
@@ -1121,6 +1158,25 @@ CONVERSATIONS += [
         " 312d312d36323966366662656438326330376364 0000000000000001 0000000a 00000000\n"
         "09 01 3f 00000005 00000056 04 00000001 73 00000001 67 00000014"
         " 312d312d36323966366662656438326330376364 0000000000000001 0000000000000000 00000003 776879"
+        " 00000001 0000000000000001 00000000000000010000000000000001",
+        "09 02 03 00000001 0000002b 0100000001730300000000240c840000000000400000000000000000002710000000000000753000"
+        " 000005"
+        " 09 02 03 00000002 0000000c 000000010000000000000001"
+        " 09 02 03 00000003 00000028"
+        " 0000000000000000000000000000000100000014312d312d36323966366662656438326330376364"
+        " 09 02 03 00000004 0000002d 000000010000000000000001000000000000000100000000000000010000018bcfe5680000016b00"
+        " 0000020161"
+        " 09 02 03 00000005 00000004 00000000",
+    ),
+    (
+        "STREAM_RELEASE",
+        "09 01 30 00000001 00000006 00000001 73 00\n"
+        "09 01 31 00000002 00000012 00000001 73 00000001 0001 6b 00000002 01 61\n"
+        "09 01 33 00000003 0000000a 00000001 73 00000001 67\n"
+        "09 01 32 00000004 00000032 00000001 73 00000001 67 00000014"
+        " 312d312d36323966366662656438326330376364 0000000000000001 0000000a 00000000\n"
+        "09 01 3f 00000005 0000004f 07 00000001 73 00000001 67 00000014"
+        " 312d312d36323966366662656438326330376364 0000000000000001 0000000000000000"
         " 00000001 0000000000000001 00000000000000010000000000000001",
         "09 02 03 00000001 0000002b 0100000001730300000000240c840000000000400000000000000000002710000000000000753000"
         " 000005"

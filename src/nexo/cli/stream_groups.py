@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nexo.cli import exits
-from nexo.cli.consuming import GIVEN_BACK, Consuming, consume, consuming_options
+from nexo.cli.consuming import Consuming, consume, consuming_options
 from nexo.cli.link import Target, client_command, talk
 from nexo.cli.places import PLACE, record_line
 from nexo.cli.tables import write_struct, write_table
@@ -92,8 +92,8 @@ def consume_(target: Target, name: str, group: str, how: Consuming) -> int:
     """Print what GROUP of the stream NAME gets, as it comes, and ack what was printed, until Ctrl-C.
 
     A group that is not there yet begins at the beginning; `nexo stream seek` says otherwise. --no-ack gives
-    all back at the end, to come again at once; --nack to come again after the stream's backoff; both count
-    as deliveries. With --exec a command is run for each message, one after another, with NEXO_MESSAGE_ID
+    all back at the end, to come again at once, without counting the delivery; --nack to come again after the
+    stream's backoff, as failed. With --exec a command is run for each message, one after another, with NEXO_MESSAGE_ID
     (the sequence) and NEXO_MESSAGE_ATTEMPTS in its environment; a message whose command fails is nacked.
     Ends with 1 when nothing came, or a command failed.
 
@@ -108,16 +108,15 @@ def consume_(target: Target, name: str, group: str, how: Consuming) -> int:
 
     async def work(client: Client) -> int:
         stream = await client.stream.get(name)
-        # What a group gives back counts as delivered: nothing is fetched that will not be printed.
-        messages = stream.group(group).consume(batch_size=1 if how.limit is not None else how.batch())
+        messages = stream.group(group).consume(batch_size=how.batch())
         return await consume(messages, how, lambda message: record_line(how.form, message), release)
 
     return talk(target, work)
 
 
 def release(message: GroupMessage) -> Awaitable[None]:
-    """Give it back, to come again at once."""
-    return message.nack(GIVEN_BACK, delay_ms=0)
+    """Give it back, to come again at once, without counting the delivery."""
+    return message.nack(release=True)
 
 
 @client_command("seek")

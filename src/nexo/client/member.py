@@ -45,25 +45,27 @@ class Seat:
         if isinstance(error, FencedError | NotMemberError):
             self.member.fenced(self)
 
-    def nack(self, messages: list[GroupMessage], reason: str, delay_ms: int | None) -> bytes:
-        """The payload of a NACK."""
+    def nack(
+        self, messages: list[GroupMessage], reason: str, delay_ms: int | None, release: bool = False
+    ) -> bytes:
+        """The payload of a NACK, or of a RELEASE."""
         delay = I64.pack(op.BY_POLICY) if delay_ms is None else u64(delay_ms, "a delay in ms")
         receipts = b"".join(message._receipt for message in messages)
         return b"".join(
             (
-                bytes((op.STREAMX_NACK,)),
+                bytes((op.STREAMX_RELEASE if release else op.STREAMX_NACK,)),
                 self.head,
                 delay,
-                string(clipped(reason)),
+                b"" if release else string(clipped(reason)),
                 U32.pack(len(messages)),
                 receipts,
             )
         )
 
-    def post_nack(self, messages: list[GroupMessage], reason: str, delay_ms: int | None = None) -> None:
-        """Nack without waiting for the answer: a refused one is lent anew already."""
+    def post_nack(self, messages: list[GroupMessage], reason: str, release: bool = False) -> None:
+        """Nack or release without waiting for the answer: a refused one is lent anew already."""
         if messages:
-            self.connection.post(op.STREAM_EXTENDED, self.nack(messages, reason, delay_ms))
+            self.connection.post(op.STREAM_EXTENDED, self.nack(messages, reason, None, release))
 
 
 def _refused(reply: bytes, messages: list[GroupMessage]) -> Iterable[int]:
@@ -121,13 +123,14 @@ class GroupMessage(Delivery):
     def _ack_alone(self) -> tuple[int, bytes]:
         return self._seat._ack_request([self])
 
-    async def nack(self, reason: str = "", *, delay_ms: int | None = None) -> None:
+    async def nack(self, reason: str = "", *, delay_ms: int | None = None, release: bool = False) -> None:
         """It is not done. It comes again after the stream's backoff, or after `delay_ms`, until it has been
         delivered max_deliveries times; then it is a dead letter of the group, with the reason.
 
+        `release` gives it back without counting the delivery, at once unless there is a delay.
         FencedError when it is lent anew.
         """
-        payload = self._seat.nack([self], reason, delay_ms)
+        payload = self._seat.nack([self], reason, delay_ms, release)
         self._lender.settle(self)
         try:
             reply = await self._seat.connection.data(op.STREAM_EXTENDED, payload)
@@ -138,9 +141,6 @@ class GroupMessage(Delivery):
 
     def __repr__(self) -> str:
         return f"GroupMessage(seq={self.seq}, key={self.key!r}, attempts={self.attempts})"
-
-
-RETURNED: Final = "given back by its consumer"
 
 
 class Member(Lender[GroupMessage]):
@@ -198,11 +198,11 @@ class Member(Lender[GroupMessage]):
         self.settle(item)
 
     def give_back(self, items: list[GroupMessage]) -> None:
-        """Nack what was not handled, so that others get it at once."""
+        """Release what was not handled: others get it at once, and it does not count."""
         for item in items:
             self.settle(item)
         if self._seat is not None:
-            self._seat.post_nack([item for item in items if item._seat is self._seat], RETURNED, 0)
+            self._seat.post_nack([item for item in items if item._seat is self._seat], "", True)
 
     async def finish(self) -> None:
         """Wait until acks are confirmed, then leave."""

@@ -160,7 +160,7 @@ class Backlog:
         if pending.deadline > now or (limit != 0 and pending.attempts >= limit):
             self.release(pending, pending.deadline, pending.reason or RESTARTED, now)
             return None
-        self.redelivered += 1
+        self.redelivered += 1 if pending.attempts > 0 else 0
         return pending
 
     def _skip_missed(self) -> None:
@@ -321,9 +321,9 @@ class Backlog:
     # Snapshots and replay.
 
     def known(self, seq: i64) -> Pending | None:
-        """A message that was handed out before, and is not settled."""
+        """A message that was handed out before, and is not settled. A release may have left it no attempts."""
         pending = self.pending.get(seq)
-        return None if pending is None or pending.attempts == 0 else pending
+        return pending if pending is not None and (pending.attempts > 0 or put_off(pending) != 0) else None
 
     def know(self, seq: i64, attempts: i64, due: i64, reason: bytes) -> None:
         """A message was handed out before a restart, and put off until `due` if that is not 0."""
@@ -348,3 +348,8 @@ class Backlog:
                 del self.pending[seq]
         self._known_to = max(self._known_to, last)
         self._cursor = self.settled.floor + 1
+
+
+def put_off(pending: Pending) -> i64:
+    """Until when it is put off; 0: it is not."""
+    return pending.deadline if pending.state == DELAYED or pending.state == KNOWN else 0

@@ -14,9 +14,9 @@ from librt.strings import BytesWriter, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
+from nexo.brokers.stream.backlog import put_off
 from nexo.brokers.stream.group import Group
 from nexo.brokers.stream.journal import letter_body, retry
-from nexo.brokers.stream.leases import DELAYED, KNOWN
 from nexo.brokers.stream.operations import APPEND, CREATE, GROUP, INDEX, LETTER, PRODUCER, TRIM, write_text
 from nexo.brokers.stream.registry import Registry
 from nexo.brokers.stream.stream import Stream
@@ -179,9 +179,7 @@ class DumpJob:
             write_i64_be(out, until - first + 1)
         self._journal.end()
         self._group = group
-        self._pending = [
-            seq for seq, one in group.backlog.pending.items() if one.attempts > 0 and seq <= last
-        ]
+        self._pending = [seq for seq in group.backlog.pending if seq <= last]
         self._letters = [
             letter.seq for letter in group.peek(0, len(group.backlog.letters)) if letter.seq <= last
         ]
@@ -194,8 +192,7 @@ class DumpJob:
         if self._pending:
             pending = group.backlog.known(self._pending.pop())
             if pending is not None:
-                put_off = pending.state == DELAYED or pending.state == KNOWN
-                retry(self._journal, MEMORY, group.number, pending, pending.deadline if put_off else 0)
+                retry(self._journal, MEMORY, group.number, pending, put_off(pending))
             return
         letter = group.backlog.letters.get(self._letters.pop())
         if letter is not None:

@@ -329,12 +329,14 @@ class Group(Scheduled):
         reason: bytes,
         delay_ms: i64,
         now: i64,
+        release: bool = False,
     ) -> None:
         """Gives a message back, to come again after a delay (-1: what the backoff says) or to be given up.
 
-        Raises as `ack`, and InvalidArgumentError for a delay that is none.
+        With `release` the delivery does not count, and -1 is at once. Raises as `ack`, and InvalidArgumentError
+        for a delay that is none.
         """
-        if self.nack_many(consumer_id, generation, [seq], [token], reason, delay_ms, now):
+        if self.nack_many(consumer_id, generation, [seq], [token], reason, delay_ms, now, release):
             raise _superseded(seq)
 
     def nack_many(
@@ -346,6 +348,7 @@ class Group(Scheduled):
         reason: bytes,
         delay_ms: i64,
         now: i64,
+        release: bool = False,
     ) -> list[int]:
         """As `nack` for each; gives the sequences of those that it would refuse as fenced."""
         if not BY_POLICY <= delay_ms <= TTL_MS_MAX:
@@ -357,14 +360,16 @@ class Group(Scheduled):
             if pending is None:
                 refused.append(seq)
             else:
-                self._give_back(pending, reason, delay_ms, now)
+                self._give_back(pending, reason, delay_ms, release, now)
         self._schedule()
         if self._line:
             self._agenda.rouse(self)
         return refused
 
-    def _give_back(self, pending: Pending, reason: bytes, delay_ms: i64, now: i64) -> None:
-        if delay_ms < 0:
+    def _give_back(self, pending: Pending, reason: bytes, delay_ms: i64, release: bool, now: i64) -> None:
+        if release:
+            pending.attempts -= 1
+        elif delay_ms < 0:
             delay_ms = backoff(self.log.definition, pending.attempts, self.log.commons.random)
         self.nacked += 1
         due = now + delay_ms if delay_ms > 0 else 0

@@ -83,13 +83,14 @@ class GroupMessage:
         """It is done; returns when the server has made sure of that. FencedError when it is lent anew."""
         return self._portal.call(lambda: self._async.ack())
 
-    def nack(self, reason: str = "", *, delay_ms: int | None = None) -> None:
+    def nack(self, reason: str = "", *, delay_ms: int | None = None, release: bool = False) -> None:
         """It is not done. It comes again after the stream's backoff, or after `delay_ms`, until it has been
         delivered max_deliveries times; then it is a dead letter of the group, with the reason.
 
+        `release` gives it back without counting the delivery, at once unless there is a delay.
         FencedError when it is lent anew.
         """
-        return self._portal.call(lambda: self._async.nack(reason, delay_ms=delay_ms))
+        return self._portal.call(lambda: self._async.nack(reason, delay_ms=delay_ms, release=release))
 
     @property
     def timestamp(self) -> datetime:

@@ -203,7 +203,9 @@ class StreamCommands:
         elif code == op.STREAMX_FETCH:
             self.fetch(payload, True, now)
         elif code == op.STREAMX_NACK:
-            self.nack(payload, now)
+            self.nack(payload, False, now)
+        elif code == op.STREAMX_RELEASE:
+            self.nack(payload, True, now)
         elif code == op.STREAMX_SEEK:
             stream, group = self.stream_and_group(payload)
             kind = payload.u8("the place")
@@ -385,16 +387,17 @@ class StreamCommands:
         refused = group.ack_many(consumer_id, generation, seqs, tokens, now)
         self.channel.data_at(stream.definition.durability, sequences(refused))
 
-    def nack(self, payload: Payload, now: i64) -> None:
+    def nack(self, payload: Payload, release: bool, now: i64) -> None:
+        """NACK and RELEASE: the latter has no reason, for it does not count."""
         stream, group = self.stream_and_group(payload)
         consumer_id = payload.string("the consumer")
         generation = payload.signed64("the generation")
         delay = payload.signed64("the delay")
-        reason = payload.string("the reason")
+        reason = b"" if release else payload.string("the reason")
         frames.check_utf8(reason, "the reason")
         seqs, tokens = receipts(group, payload)
         payload.finish()
-        refused = group.nack_many(consumer_id, generation, seqs, tokens, reason, delay, now)
+        refused = group.nack_many(consumer_id, generation, seqs, tokens, reason, delay, now, release)
         self.channel.data_at(stream.definition.durability, sequences(refused))
 
     def seek(self, stream: Stream, group: Group, kind: i64, value: i64, now: i64) -> None:
