@@ -445,7 +445,7 @@ class Node:
             self._apply_batch(data, start, end, address)
         elif queue_records.CREATE <= kind <= queue_records.RESTORE_NUMBER:
             self.queues.apply(kind, data, start, end, address, self.now)
-        elif stream_operations.CREATE <= kind <= stream_operations.GROUP:
+        elif stream_operations.CREATE <= kind <= stream_operations.LETTER:
             self.streams.apply(kind, data, start, end, address, self.now)
         elif maps.MAP <= kind <= maps.TIME:
             mapreplay.apply(self.store, kind, data, start, end, self.now)

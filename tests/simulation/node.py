@@ -25,6 +25,7 @@ from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.frames import write_head
 from nexo.protocols.native.session import NativeSession
+from nexo.server.compaction import compact
 from nexo.storage.batch import Batch, Hooks
 from nexo.storage.format import operations
 from nexo.storage.log import Log
@@ -33,7 +34,6 @@ from nexo.storage.writer import SteppedWriter, Writer
 from tests.simulation.disk import Disk
 from tests.simulation.image import Image, differences, image
 from tests.simulation.model import Step, check
-from tests.simulation.run import snapshot_now
 from tests.vectors.session import FRAME_BYTES_MAX, Hand, Recorder
 from tests.vectors.wire import OK
 
@@ -216,27 +216,9 @@ class Life(Hooks):
         self.writer.close()
         self.disk.unlock()
 
-    def snapshot(self, random_budget: Callable[[], int]) -> list[str]:
-        """What is kept, instead of the log so far. Only for a node without streams."""
-        self.turn()
-        snapshot = snapshot_now(self.disk, self.log)
-        out = Journal(True)
-        queues = self.node.queues.dump(out, self.now, False)
-        store = DumpJob(out, self.node.store)
-        if self.node.pubsub.kept.level != MEMORY:
-            self.node.pubsub.kept.dump(out)
-        done = False
-        while not done:
-            done = queues.step(random_budget()) and store.step(random_budget())
-            snapshot.add(out.out.getvalue())
-            out.out.truncate(0)
-        self.log.sync()
-        self.images[self.log.batch - 1] = image(self.node, self.now)
-        self.step()
-        if self.log.synced < snapshot.batch:
-            snapshot.abort()
-            return []
-        return snapshot.finish(queues.files)
+    def compact(self) -> list[str]:
+        """What is before the file that is being written becomes a snapshot, as it does beside a server that runs."""
+        return compact(self.disk, int(self.writer._file))
 
     # From the log.
 

@@ -5,7 +5,7 @@
 
 The world does at random: a command, the end of a turn, a round of the writer, time that passes, a crash of the
 process or of the machine at any call to the disk, a sync that fails, a disk that is full for a while, an orderly
-stop, a clock that goes back between two lives. After each end the node is brought back, and compared with what it
+stop, a compaction, a clock that goes back between two lives. After each end the node is brought back, and compared with what it
 was (image.py) and with what clients were told (model.py). A seed that fails does so again.
 """
 
@@ -122,10 +122,7 @@ class Clients(QueueClients, StreamClients, StoreClients):
 
 
 class World:
-    """One seed. `kinds`: q for queues, s for streams, m for the store's maps and retained messages.
-
-    Snapshots are taken where there are no streams.
-    """
+    """One seed. `kinds`: q for queues, s for streams, m for the store's maps and retained messages."""
 
     def __init__(
         self,
@@ -166,9 +163,8 @@ class World:
                 (self.fail_a_sync, 0.15),
                 (self.fill_the_disk, 0.4),
                 (self.make_room, 1),
+                (self.compact, 0.8),
             ]
-        if faults and "s" not in self.kinds:
-            self.actions.append((self.snapshot, 0.6))
         self.start()
 
     def run(self, steps: int = STEPS) -> None:
@@ -302,11 +298,11 @@ class World:
         self.disk.faults.capacity = 0
         return ""
 
-    def snapshot(self) -> str:
-        if self.life.log.full or self.life.log.fenced:
+    def compact(self) -> str:
+        if self.life.log.fenced:
             return "not now"
         try:
-            removed = self.life.snapshot(lambda: self.random.randint(1, 40))
+            removed = self.life.compact()
         except StorageError as error:
             return str(error)
         self.tally.snapshots += 1
