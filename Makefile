@@ -55,8 +55,9 @@ generate: $(VENV)/.installed  ## Write the blocking client from the async one
 fuzz: $(SETUP)  ## Throw random bytes at every codec for SECONDS (default 60)
 	$(PY) tests/fuzz/run.py --seconds $(SECONDS)
 
-kill: $(SETUP)  ## Kill a server under load ROUNDS times (default 20) and look for what it had confirmed
+kill: $(SETUP)  ## Kill a server under load ROUNDS times (default 20); look for what it had confirmed, and for anomalies
 	$(PY) tests/faults/killing.py --rounds $(ROUNDS) $(ARGS)
+	$(PY) tests/faults/histories.py --kills $(ROUNDS)
 
 simulate: $(SETUP)  ## Run a whole node on a simulated disk, with faults, for SECONDS (SEED=n repeats one)
 	$(PY) -m tests.simulation.simulate --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import histories
 from tests.faults.killing import Killing
 from tests.surroundings import environment
 from tests.vectors.serving import Serving
@@ -20,6 +21,8 @@ from tests.vectors.wire import DATA, ERR, OK, Wire, b, string, u32
 STORAGE_ERROR = 0x08
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
 """Rounds of the kill loop; `make kill ROUNDS=1000` is for longer runs."""
+KILLS = 5
+"""Kills that clients go on through, whose histories are then checked."""
 DELAY_SECONDS = 0.3
 HEAL_SECONDS_MAX = 2.0
 
@@ -72,6 +75,13 @@ def test_nothing_confirmed_is_lost_when_the_server_is_killed(tmp_path: Path) -> 
     assert totals.lost == totals.doubled == 0
     assert totals.pushed > 10 * ROUNDS and totals.appended > 10 * ROUNDS and totals.settled > 0
     assert totals.set > 10 * ROUNDS
+
+
+@pytest.mark.slow
+def test_what_clients_saw_through_kills_has_no_anomaly(tmp_path: Path) -> None:
+    """P8, by the checkers of tests/checkers; `make kill` has the long form."""
+    figures = histories.run(tmp_path, KILLS, seed=7)
+    assert min(figures.values()) > 0, figures
 
 
 def test_a_confirmation_comes_after_the_sync(tmp_path: Path) -> None:

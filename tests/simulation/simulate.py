@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.errors import StorageError
@@ -132,6 +133,7 @@ class World:
         writer_class: type[Writer] = Writer,
         kinds: str = "",
         faults: bool = True,
+        clients_class: Callable[[Random, str], Any] = Clients,
     ) -> None:
         self.random = Random(seed)
         self.seed = seed
@@ -140,7 +142,7 @@ class World:
         self.writer_class = writer_class
         self.kinds = kinds or self.random.choice(("q", "s", "qs", "qs", "m", "m", "qsm"))
         self.retained_level = self.random.choice((FSYNC, FLUSH, MEMORY))
-        self.clients = Clients(self.random, self.kinds)
+        self.clients = clients_class(self.random, self.kinds)
         self.disk = Disk(self.random.getrandbits(64))
         self.now = START_MS
         self.images: dict[int, Image] | None = None
