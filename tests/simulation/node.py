@@ -15,7 +15,6 @@ from collections.abc import Callable
 from librt.strings import BytesWriter
 
 from nexo.brokers.journal import MEMORY, Journal
-from nexo.brokers.mapreplay import DumpJob
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.store import Store
