@@ -26,6 +26,7 @@
     ├── RequestTimeoutError             (also TimeoutError) no answer within the client's timeout
     ├── VersionMismatchError            a compare-and-set found another version
     ├── ConfigError                     the server's configuration is not valid
+    ├── DamagedBackupError              a backup is not as it was written; has .file and .offset
     ├── DamagedError                    a file of the data directory is not as it was written; has .file and .offset
     ├── DataLockedError                 another process uses the data directory; has .pid
     └── NewerFormatError                a file was written by a later version; has .file and .version
@@ -43,6 +44,7 @@ __all__ = [
     "BatchRefusedError",
     "ConfigError",
     "ConnectionClosedError",
+    "DamagedBackupError",
     "DamagedError",
     "DataLockedError",
     "FencedError",
@@ -265,6 +267,19 @@ class DamagedError(NexoError):
         self.reason = reason
 
 
+class DamagedBackupError(NexoError):
+    """A backup is cut short, or not as it was written: nothing is restored from it.
+
+    `file` is its path, `offset` the first byte that is known to be wrong, or where the file begins that is.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(f"the backup {file} is damaged at byte {offset}: {reason}")
+        self.file = file
+        self.offset = offset
+        self.reason = reason
+
+
 class DataLockedError(NexoError):
     """Another process, `pid` (0: not known), has the data directory open."""
 
@@ -274,7 +289,7 @@ class DataLockedError(NexoError):
 
 
 class NewerFormatError(NexoError):
-    """A file of the data directory has a format `version` that this release does not know."""
+    """A file of the data directory, or a backup, has a format `version` that this release does not know."""
 
     def __init__(self, file: str, version: int) -> None:
         super().__init__(f"{file} has format version {version}, which a later release has written")

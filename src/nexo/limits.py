@@ -159,6 +159,18 @@ SNAPSHOT_RECORD_BYTES: Final = 256 * KIB
 SCAN_BYTES: Final = 1 * MIB
 """Read at a time when a log is replayed or verified."""
 
+# Backups.
+BACKUPS_MAX: Final = 4
+"""Backups of a node under way at once: each keeps files on disk that compaction would remove."""
+BACKUP_CHUNK_BYTES: Final = 256 * KIB
+"""One answer of a backup that is read: a small part of a turn of the loop."""
+BACKUP_READS_MAX: Final = 16
+"""Unanswered reads of one backup: enough for any distance, and 4 MiB of memory."""
+BACKUP_IDLE_SECONDS_MAX: Final = 60.0
+"""A backup that nobody has read from for so long ends: it must not keep files for ever."""
+BACKUP_MANIFEST_BYTES_MAX: Final = 16 * MIB
+"""The list of files in a backup, which is held in memory: about 200,000 files, 12 TiB."""
+
 # Streams.
 STREAMS_MAX: Final = 100_000
 """Streams of a node: an idle one costs about 2 KiB, and each is named in every snapshot."""

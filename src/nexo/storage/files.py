@@ -84,6 +84,20 @@ class Files:
         """All files of the folder, sorted."""
         return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file(follow_symlinks=False))
 
+    def folders(self) -> list[str]:
+        """The folders in the folder, sorted."""
+        return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_dir(follow_symlinks=False))
+
+    def inside(self, name: str) -> Files:
+        """The files of a folder in the folder; `make_folder` makes it."""
+        return Files(self.path(name))
+
+    def remove_folder(self) -> None:
+        """Remove the folder, in which there are files and nothing else."""
+        for name in self.names():
+            self.remove(name)
+        os.rmdir(self.folder)
+
     def sync_folder(self) -> None:
         """After this, files that were created, renamed and removed are so after a power cut, too."""
         fd = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -106,6 +120,10 @@ class Files:
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what has it."""
         os.replace(self.path(old), self.path(new))
+
+    def link(self, name: str, other: Files) -> None:
+        """Give a file the same name in another folder, too: its bytes stay until both names are removed."""
+        os.link(self.path(name), other.path(name))
 
     def remove(self, name: str) -> None:
         """Remove a file; its bytes are gone when the last reader has closed it."""

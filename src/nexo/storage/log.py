@@ -107,6 +107,11 @@ class Log(Journal):
         """Number of the file that the open batch will lie in."""
         return self._file
 
+    @property
+    def offset(self) -> i64:
+        """Where in that file; everything before it there, and in earlier files, are the batches before."""
+        return self._offset
+
     def close_batch(self, essential: bool = False) -> None:
         """The operations since the last call become one record, whole or not at all.
 

@@ -35,6 +35,8 @@ from nexo.storage.tail import damage
 DAMAGED_NAME: Final = re.compile(r"log-(\d{10})\.nexo\.damaged-\d+")
 """What a repair has moved away."""
 LEFTOVER: Final = ".tmp"
+RESTORING_NAME: Final = "restoring"
+RESTORING_FAULT: Final = "a restore was interrupted, and is to be repeated with --force"
 END_KIND: Final = bytes((OPERATION_END,))
 
 
@@ -132,6 +134,8 @@ class Recovery:
     def replay(self) -> Iterator[Replayed]:
         """Everything that the node had recorded, oldest first."""
         names = self._files.names()
+        if RESTORING_NAME in names:
+            raise DamagedError(self._files.path(RESTORING_NAME), 0, RESTORING_FAULT)
         if not self._before:
             for name in names:
                 if name.endswith(LEFTOVER):

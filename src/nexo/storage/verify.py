@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Final
 
 from nexo.errors import DamagedError, StorageError
 from nexo.storage.files import Files
 from nexo.storage.format import HEADER_BYTES, KIND_SNAPSHOT, SNAPSHOT_NAME, Record, log_name, operations
 from nexo.storage.reading import FileReader
-from nexo.storage.recovery import Place, log_numbers, order_fault
+from nexo.storage.recovery import RESTORING_FAULT, RESTORING_NAME, Place, log_numbers, order_fault
 from nexo.storage.snapshot import SnapshotEnd, check_snapshot
 from nexo.storage.tail import damage
+
+BEGINNING: Final = Place(0, 0, 0, 0)
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Report:
     chain: list[str] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     """Log files that the snapshot refers to and that are not there."""
+    end: Place = BEGINNING
+    """How far the log goes."""
 
     @property
     def damaged(self) -> bool:
@@ -77,8 +82,10 @@ def inspect(files: Files, without: Collection[str] = ()) -> Report:
     """The same with a lock that is held already, as if the files `without` were not there."""
     report = Report(files.folder)
     names = [name for name in files.names() if name not in without]
+    if RESTORING_NAME in names:
+        report.problems.append(Problem(RESTORING_NAME, 0, RESTORING_FAULT, stops=True))
     end = _snapshots(files, names, report)
-    place = Place(0, 0, 0, 0)
+    place = BEGINNING
     keep: list[int] = []
     if end is not None:
         place = Place(FileReader(files, report.snapshot).header.first, 0, 0, end.replay_from)
@@ -96,6 +103,7 @@ def inspect(files: Files, without: Collection[str] = ()) -> Report:
     report.chain = [log_name(number) for number in chain]
     for number in chain:
         place = _log(files, number, chain, place, report)
+    report.end = place
     return report
 
 
