@@ -96,7 +96,7 @@ LAZY: Final = {"embedded"}
 FUNCTIONS: Final = {"connect": ("client", "connect"), "embedded": ("embedded", "open_embedded")}
 """Functions of the client module, and what they are in the async client."""
 
-CALLBACKS: Final = {"callback": "Message", "on_dropped": None, "on_event": None}
+CALLBACKS: Final = {"callback": "Message", "on_dropped": None, "on_event": None, "on_progress": None}
 """Parameters that are functions, and the facade of what they are called with."""
 CALLBACK_TYPES: Final = {"JobCallback": "Job", "GroupCallback": "GroupMessage"}
 """The same by the parameter's type, which goes first."""
@@ -110,6 +110,7 @@ BLOCKING_TYPES: Final = {
     "Callback | None": "Callable[[Message], object] | None",
     "Callable[[int], Awaitable[None] | None] | None": "Callable[[int], object] | None",
     "Callable[[Event], Awaitable[None] | None] | None": "Callable[[Event], object] | None",
+    "Callable[[BackupProgress], Awaitable[None] | None] | None": "Callable[[BackupProgress], object] | None",
 }
 WORDS: Final = (
     ("`async with` it and iterate over it, or give a callback and await it", "iterate over it, or give a callback"),
@@ -152,10 +153,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 {imports}
+from nexo.client.backupinfo import Backup, BackupProgress
 from nexo.client.client import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TIMEOUT_SECONDS
 from nexo.client.dialing import Reconnect
 from nexo.client.events import Event

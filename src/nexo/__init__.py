@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from nexo.client import (
         DLQ,
         DLS,
+        Backup,
+        BackupProgress,
         Batch,
         BatchMap,
         BatchPubSub,
@@ -129,6 +131,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DLQ",
     "DLS",
+    "Backup",
+    "BackupProgress",
     "Batch",
     "BatchMap",
     "BatchPubSub",

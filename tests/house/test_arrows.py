@@ -48,6 +48,8 @@ ARROWS: dict[str, set[str]] = {
         "nexo._version",
         *BASE,
     },
+    # It checks what it pulls.
+    "nexo.client.backup": {"nexo.client", "nexo.storage", OPCODES, *BASE},
     "nexo.bench": {"nexo.bench", OPCODES, *BASE},
     "nexo.cli": {
         "nexo.cli",

@@ -171,7 +171,7 @@ def manifest_bytes(**changed: object) -> bytes:
 
 
 def test_a_later_version_is_refused_as_such() -> None:
-    with pytest.raises(NewerFormatError, match="x.tar has format version 2") as found:
+    with pytest.raises(NewerFormatError, match=r"x\.tar has format version 2") as found:
         read(manifest_bytes(version=2, new_field=1))
     assert found.value.version == 2
 
@@ -214,15 +214,20 @@ def test_too_many_files_for_one_archive() -> None:
 # The file.
 
 
+def written(files: Files, data: bytes) -> None:
+    with Target(files, "a.tar") as target:
+        target.write(data)
+        target.finish()
+
+
 def test_a_target_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     data = archive_of(tmp_path, [b"snapshot", b"log"])
     where = tmp_path / "to"
     where.mkdir()
     files = Files(str(where))
     for broken in (data[:-1], data[:700], data.replace(b"snapshot", b"snapshoT", 1)):
-        with pytest.raises(DamagedBackupError), Target(files, "a.tar") as target:
-            target.write(broken)
-            target.finish()
+        with pytest.raises(DamagedBackupError):
+            written(files, broken)
         assert os.listdir(where) == []
     with Target(files, "a.tar") as target:
         target.write(data)

@@ -26,7 +26,7 @@ from tests.vectors.table import (
 )
 from tests.vectors.wire import EVENT, NO_RESPONSE, b, frame, header_block, string, u8, u32
 
-PING, HELLO = 0x40, 0x01
+PING, HELLO, BACKUP = 0x40, 0x01, 0x43
 SET, GET, DEL, INCR, CLEAR_ALL, CLEAR_PREFIX = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
 GETX, DELX, INCRX, MGET, MSET, SCAN, WATCH, UNWATCH = 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
 PUB, SUB, UNSUB, SUBX, UNSUBX, DROPPED, ASK, REPLY = 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28
@@ -63,6 +63,11 @@ GOLDEN += [
         "09 02 00 00000001 00000000  09 02 00 ffffffff 00000000  09 03 00 00000000 00000007 00000001 61 00 ff",
     ),
     ("PING", "09 01 40 00000007 00000002 0102", "09 02 03 00000007 00000002 0102"),
+    (
+        "BACKUP: reading one that there is not",
+        "09 01 43 00000007 00000009 02 0000000000000001",
+        "09 02 01 00000007 00000024 02 0000001f 'this' 20 'connection' 20 'has' 20 'no' 20 'backup' 20 '1'",
+    ),
 ]
 
 # ------------------------------------------------------------------------------------------------
@@ -95,6 +100,10 @@ bad("HELLO with a name that is not UTF-8", req(HELLO, "00000001 ff 00000000 00")
 bad("HELLO with a password", req(HELLO, "s'x' 00000000 01 s'me' s'secret'"), code=NOT_AUTHORIZED)
 bad("HELLO with a token", req(HELLO, "s'x' 00000000 02 s'token'"), code=NOT_AUTHORIZED)
 bad("HELLO with unknown credentials", req(HELLO, "s'x' 00000000 07"), code=NOT_AUTHORIZED)
+for _command in ("02", "03"):
+    bad(f"BACKUP {_command} of none", req(BACKUP, f"{_command} i7"), "no backup 7", NOT_FOUND)
+bad("an unknown command of BACKUP", req(BACKUP, "09"), "unknown command 0x09 of BACKUP")
+vector("BACKUP without response", frame(NO_RESPONSE, BACKUP, ID, b"\x01"))
 for _opcode in (0x00, 0x20, 0x26, 0x29, 0x2F, 0x42, 0x50, 0x80, 0xFF):
     bad(f"unknown opcode 0x{_opcode:02x}", req(_opcode), "opcode")
 vector("a request without response that fails", frame(NO_RESPONSE, GET, ID, b"\x00"))
@@ -840,6 +849,9 @@ bad("REPLY to request 0", req(REPLY, "i0 00 00 'm'"), code=NOT_FOUND)
 
 LAYOUTS += [
     ("HELLO", HELLO, b("s'name' 00000000 00"), True),
+    ("BACKUP begin", BACKUP, b("01"), True),
+    ("BACKUP read", BACKUP, b("02 i1"), True),
+    ("BACKUP end", BACKUP, b("03 i1"), True),
     ("MAP_SET", SET, b("s'key' 61 000000000000ea60 i0 00"), False),
     ("MAP_GET", GET, b("s'key'"), True),
     ("MAP_DEL", DEL, b("s'key'"), True),

@@ -73,6 +73,13 @@ def show(report: Report, as_json: bool) -> None:
             )
         else:
             write_lines([f"{entry.name}: {entry.role}, {entry.records} records, {entry.size} bytes"])
+    show_problems(report, as_json)
+    if not as_json and not report.problems:
+        write_lines([f"{report.folder}: nothing is damaged"])
+
+
+def show_problems(report: Report, as_json: bool) -> None:
+    """A line for each problem."""
     for problem in report.problems:
         kind = "torn" if problem.torn else "damaged" if problem.stops else "bodies"
         if as_json:
@@ -81,8 +88,6 @@ def show(report: Report, as_json: bool) -> None:
             )
         else:
             write_lines([f"{problem.name}: {SAID[kind]} byte {problem.offset}: {problem.reason}"])
-    if not as_json and not report.problems:
-        write_lines([f"{report.folder}: nothing is damaged"])
 
 
 SAID = {

@@ -11,13 +11,15 @@
     lending, delivery, iterating, running   what consumers of both have in common
     batch, outcome      writes that are done together; writes: the payloads that they share with single ones
     worker              a program that handles jobs until it is told to end
+    backup, backupinfo  a backup of the server, pulled into a file
 
 Needs the standard library and msgspec. Knows the numbers of the protocol and the errors, nothing else of the
-server; only `embedded` holds a real one.
+server; only `embedded` holds a real one, and `backup` knows the storage's archives.
 """
 
 from __future__ import annotations
 
+from nexo.client.backupinfo import Backup, BackupProgress
 from nexo.client.batch import Batch, BatchMap, BatchPubSub, BatchQueue, BatchStore, BatchStream
 from nexo.client.client import Client, connect
 from nexo.client.dialing import Reconnect
@@ -66,6 +68,8 @@ from nexo.client.worker import Worker
 __all__ = [
     "DLQ",
     "DLS",
+    "Backup",
+    "BackupProgress",
     "Batch",
     "BatchMap",
     "BatchPubSub",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from nexo.client.backupinfo import Backup, BackupProgress
 from nexo.client.batch import Batch
 from nexo.client.connection import Connection
 from nexo.client.dialing import Dialer, Reconnect, SocketDialer
@@ -85,6 +87,27 @@ class Client:
     async def ping(self) -> None:
         """Wait for an answer of the server: it is there, and has done everything sent before."""
         await self._connection.call(op.PING, b"")
+
+    async def backup(
+        self,
+        path: str | PathLike[str],
+        *,
+        on_progress: Callable[[BackupProgress], Awaitable[None] | None] | None = None,
+    ) -> Backup:
+        """Make a backup of the server's data directory in a file of ours, while the server goes on.
+
+        It holds everything that was confirmed before the call. `path` is a file that is not there yet, or a
+        directory, in which the file gets the name `nexo-TIME-BATCH.tar`. Every byte is checked on its way, and the
+        file is on disk when this returns; else there is none. `nexo restore` takes it. `on_progress` is called
+        with a BackupProgress, at most ten times a second. Needs crc32c, as the server does.
+
+        StorageError when a disk refuses, theirs or ours, or when the file is there already; NotAvailableError from
+        a broker that keeps nothing on disk; LimitExceededError while too many backups are under way.
+        """
+        # Imported here so that a client that makes none needs msgspec alone.
+        from nexo.client.backup import pull
+
+        return await pull(self._connection, fspath(path), on_progress)
 
     async def close(self) -> None:
         """Let what was written leave, then end. Calls fail with ConnectionClosedError from now on.

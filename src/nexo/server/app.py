@@ -45,7 +45,7 @@ class Server:
         self._driver.attach(self.node)
         self.listener = Listener(
             self.node,
-            ServerInfo(__version__, config.frame_bytes_max),
+            ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups),
             connections_max=config.connections_max,
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,

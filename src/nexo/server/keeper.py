@@ -12,11 +12,14 @@ import threading
 import time
 from typing import Final
 
+from nexo._version import __version__
 from nexo.errors import DataLockedError, StorageError
 from nexo.limits import COMPACTION_FILES, LOG_FILE_BYTES
 from nexo.node import Node
+from nexo.server.backup import NodeBackups
 from nexo.server.compaction import Compactor
 from nexo.server.replaying import replay
+from nexo.storage.backup import unpin_all
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files, is_running
 from nexo.storage.format import SNAPSHOT_NAME
@@ -48,6 +51,7 @@ class Keeper(Hooks):
         super().__init__()
         self.files = Files(folder)
         self.journal = Log(self.files, self, log_file_bytes)
+        self.backups = NodeBackups(self.files, self.journal, __version__)
         self._loop = loop
         self._loop_thread = threading.get_ident()
         self._node: Node | None = None
@@ -75,6 +79,7 @@ class Keeper(Hooks):
         self._node = node
         self.files.make_folder()
         self._lock()
+        unpin_all(self.files)
         recovery = Recovery(self.files)
         began = time.monotonic()
         replay(recovery, node)
@@ -132,6 +137,7 @@ class Keeper(Hooks):
         if self._retry is not None:
             self._retry.cancel()
         await self._compactor.stop()
+        await self.backups.stop()
         if self._writer is not None:
             self.journal.finish()
             await self._loop.run_in_executor(None, self._writer.stop)
@@ -155,6 +161,7 @@ class Keeper(Hooks):
         if self._node is not None:
             self._node.settled()
         self._moved.set()
+        self.backups.settled()
         self._compact_if_due()
 
     def _compact_if_due(self) -> None:
@@ -165,6 +172,8 @@ class Keeper(Hooks):
             self._roll_batch = journal.batch
             self._due_files = max(COMPACTION_FILES, self._snapshot_bytes() // self._log_file_bytes)
         if self._roll_file - self._compacted < self._due_files or self._compactor.running:
+            return
+        if self.backups.pinning:
             return
         # Only when the newest file has been begun are those before it complete and on disk.
         if journal.written >= self._roll_batch and not journal.fenced:
@@ -186,6 +195,7 @@ class Keeper(Hooks):
         elif not self._node.fenced:
             log.critical("no more is written until the server is started again: %s", error)
         self._node.withdraw(first_batch, error, [batch.payload for batch in lost], recoverable)
+        self.backups.failed(first_batch, error)
         self._moved.set()
 
     def _try_again(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nexo.client import client as async_client
 from nexo.client import events as async_events
+from nexo.client.backupinfo import Backup, BackupProgress
 from nexo.client.blocking.batch import Batch
 from nexo.client.blocking.pubsub import PubSub
 from nexo.client.blocking.queue import Queues
@@ -115,6 +117,23 @@ class Client:
     def ping(self) -> None:
         """Wait for an answer of the server: it is there, and has done everything sent before."""
         return self._portal.call(lambda: self._async.ping())
+
+    def backup(
+        self, path: str | PathLike[str], *, on_progress: Callable[[BackupProgress], object] | None = None
+    ) -> Backup:
+        """Make a backup of the server's data directory in a file of ours, while the server goes on.
+
+        It holds everything that was confirmed before the call. `path` is a file that is not there yet, or a
+        directory, in which the file gets the name `nexo-TIME-BATCH.tar`. Every byte is checked on its way, and the
+        file is on disk when this returns; else there is none. `nexo restore` takes it. `on_progress` is called
+        with a BackupProgress, at most ten times a second. Needs crc32c, as the server does.
+
+        StorageError when a disk refuses, theirs or ours, or when the file is there already; NotAvailableError from
+        a broker that keeps nothing on disk; LimitExceededError while too many backups are under way.
+        """
+        return self._portal.call(
+            lambda: self._async.backup(path, on_progress=self._portal.callback(on_progress))
+        )
 
     def close(self) -> None:
         """Let what was written leave, then end. Calls fail with ConnectionClosedError from now on.

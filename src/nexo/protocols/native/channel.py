@@ -13,6 +13,7 @@ from nexo.brokers.message import int_value
 from nexo.brokers.pubsub import Encoding
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError, StorageError
 from nexo.node import Job, Node
+from nexo.protocols.backups import Backups
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.connection import Connection
@@ -25,11 +26,12 @@ LENT_BYTES_MAX: Final = 256 * limits.KIB
 
 @final
 class ServerInfo:
-    """What HELLO tells about the server, and the bounds that sessions keep."""
+    """What HELLO tells about the server, the bounds that sessions keep, and who makes backups."""
 
-    def __init__(self, version: str, frame_bytes_max: i64) -> None:
+    def __init__(self, version: str, frame_bytes_max: i64, backups: Backups | None = None) -> None:
         self.version = version
         self.frame_bytes_max = frame_bytes_max
+        self.backups = Backups() if backups is None else backups
         self.limits: list[tuple[str, int]] = [
             ("frame_bytes_max", frame_bytes_max),
             ("key_bytes_max", limits.KEY_BYTES_MAX),

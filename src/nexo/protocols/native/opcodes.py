@@ -28,6 +28,12 @@ HELLO: Final = 0x01
 PING: Final = 0x40
 BATCH: Final = 0x41
 GOING_AWAY: Final = 0x42
+BACKUP: Final = 0x43
+"""The command is the first byte of the payload."""
+
+BACKUP_BEGIN: Final = 0x01
+BACKUP_READ: Final = 0x02
+BACKUP_END: Final = 0x03
 
 REQUIRE_VERSION: Final = 0x01
 REQUIRE_KEY: Final = 0x02

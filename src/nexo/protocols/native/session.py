@@ -25,6 +25,7 @@ from nexo.errors import (
 from nexo.node import Node
 from nexo.protocols.native import connection, frames, storeadmin
 from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.backup import BackupCommands
 from nexo.protocols.native.batch import BatchCommands
 from nexo.protocols.native.channel import LENT_BYTES_MAX, Channel, ServerInfo
 from nexo.protocols.native.frames import Payload, check_key, check_value, write_head, write_string
@@ -53,6 +54,8 @@ class NativeSession(Channel):
         self.queue_commands = QueueCommands(self)
         self.stream_commands = StreamCommands(self)
         self.batch_commands = BatchCommands(self, self.queue_commands, self.stream_commands)
+        # Most connections never ask for one.
+        self.backup_commands: BackupCommands | None = None
         self.name = b""
 
     # Order.
@@ -206,6 +209,10 @@ class NativeSession(Channel):
             self.stream_commands.dispatch(code, payload, now)
         elif code == op.MAP_ADMIN:
             storeadmin.administer(self.store_commands, payload)
+        elif code == op.BACKUP:
+            if self.backup_commands is None:
+                self.backup_commands = BackupCommands(self)
+            self.backup_commands.dispatch(payload)
         elif code == op.BATCH:
             self.batch_commands.run(payload, now)
         else:
@@ -255,4 +262,6 @@ class NativeSession(Channel):
         self.pubsub_commands.close()
         self.queue_commands.close()
         self.stream_commands.close()
+        if self.backup_commands is not None:
+            self.backup_commands.close()
         super().connection_lost(error)
