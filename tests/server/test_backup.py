@@ -9,6 +9,7 @@ import struct
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from nexo.storage.backup import check_contents
 from nexo.storage.files import Files
 from tests.conftest import Server, running
 from tests.faults.killing import Producer, received, records
-from tests.storage.archives import opened, restored
+from tests.storage.archives import close_all, files_in, opened, restored
 from tests.vectors.serving import eventually
 from tests.vectors.wire import DATA, ERR, OK, Wire, b, frame, mismatch, parts, request, u8, u32, u64
 
@@ -29,6 +30,12 @@ PRODUCERS = 2
 BACKUP = 0x43
 BEGIN, READ, END = u8(1), u8(2), u8(3)
 NOT_FOUND, STORAGE_ERROR, LIMIT_EXCEEDED = 0x02, 0x08, 0x0B
+
+
+@pytest.fixture(autouse=True)
+def everything_is_closed() -> Iterator[None]:
+    yield
+    close_all()
 
 
 def prepared(port: int) -> None:
@@ -105,7 +112,7 @@ def test_under_load_it_is_a_prefix_with_all_that_was_confirmed(tmp_path: Path) -
     for path, confirmed, sent, made in taken:
         reader, _ = opened(path)
         assert (reader.manifest.batch, path.stat().st_size) == (made.batch, made.bytes)
-        assert check_contents(Files(str(tmp_path)), path.name, reader).problems == []
+        assert check_contents(files_in(tmp_path), path.name, reader).problems == []
         folder = tmp_path / path.stem
         restored(path, Files(str(folder / "data")), now_s=int(time.time()))
         found = Reader(folder)
@@ -187,7 +194,7 @@ def test_many_backups_while_compactions_run(tmp_path: Path) -> None:
         for one in made:
             path = Path(one.path)
             reader, _ = opened(path)
-            assert check_contents(Files(str(tmp_path)), path.name, reader).problems == []
+            assert check_contents(files_in(tmp_path), path.name, reader).problems == []
         assert [one.batch for one in made] == sorted({one.batch for one in made})
 
 

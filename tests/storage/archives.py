@@ -23,13 +23,28 @@ from nexo.storage.restore import Restored, restore
 from tests.simulation.run import KIND, Run, snapshot_now
 
 FILE_BYTES = 300
+OPENED: list[Files] = []
+"""What tests have opened and do not close themselves: `close_all` does."""
 TIME_MS = 1_700_000_000_123
 NOW_S = 1_700_000_500
 
 
+def files_in(folder: Path) -> Files:
+    """The files of a folder, closed by `close_all`."""
+    files = Files(str(folder))
+    OPENED.append(files)
+    return files
+
+
+def close_all() -> None:
+    """Give up all descriptors and locks: a test that tries many cases does so after each."""
+    while OPENED:
+        OPENED.pop().unlock()
+
+
 def filled(folder: Path, count: int = 20, first: int = 0) -> Run:
     """A running log in several files."""
-    run = Run(Files(str(folder)), file_bytes=FILE_BYTES)
+    run = Run(files_in(folder), file_bytes=FILE_BYTES)
     for number in range(first, first + count):
         run.write(b"message %02d" % number)
     return run
@@ -55,7 +70,7 @@ def boundary(run: Run) -> Boundary:
 
 
 def archived(source: Source, path: Path, piece: int = 100) -> Path:
-    with Target(Files(str(path.parent)), path.name) as target:
+    with Target(files_in(path.parent), path.name) as target:
         while data := source.read(piece):
             target.write(data)
         target.finish()
@@ -74,20 +89,20 @@ def backed_up(run: Run, path: Path) -> Path:
 
 
 def backed_up_at_rest(folder: Path, path: Path) -> Path:
-    files = Files(str(folder))
+    files = files_in(folder)
     entries, batch = at_rest(files)
     return archived(Source(files, entries, batch, "0.0.0", TIME_MS), path)
 
 
 def opened(path: Path) -> tuple[ArchiveReader, ArchiveFiles]:
-    files = Files(str(path.parent))
+    files = files_in(path.parent)
     reader = check_bytes(files, path.name)
     return reader, ArchiveFiles(files, path.name, reader)
 
 
 def restored(path: Path, target: Files, aside: str = "", now_s: int = NOW_S) -> Restored:
     reader, archive = opened(path)
-    report = check_contents(Files(str(path.parent)), path.name, reader)
+    report = check_contents(files_in(path.parent), path.name, reader)
     assert not report.problems
     return restore(archive, reader, report, target, now_s, aside)
 

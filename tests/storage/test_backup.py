@@ -46,7 +46,9 @@ from tests.storage.archives import (
     bodies_in,
     bodies_of,
     boundary,
+    close_all,
     compact,
+    files_in,
     filled,
     opened,
     restored,
@@ -73,9 +75,10 @@ def archive_of(folder: Path, contents: list[bytes]) -> bytes:
     for name, content in zip(names, contents, strict=False):
         (folder / name).write_bytes(content)
         entries.append(Entry(name, len(content)))
-    source = Source(Files(str(folder)), entries, 7, "0.1.0", TIME_MS)
+    source = Source(files_in(folder), entries, 7, "0.1.0", TIME_MS)
     data = source.read(source.size + 1)
     assert len(data) == source.size == source.position
+    close_all()
     return data
 
 
@@ -137,6 +140,25 @@ def test_every_changed_byte_is_found(tmp_path: Path) -> None:
         # A higher version in the manifest is refused as such.
         with pytest.raises((DamagedBackupError, NewerFormatError)):
             read(bytes(changed), [700])
+
+
+@given(data=st.data())
+def test_any_bytes_are_an_archive_to_the_last_one_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Pieces cut out, put in and exchanged; in the manifest too, where sizes and names are."""
+    good = archive_of(tmp_path_factory.mktemp("data"), [b"snapshot", b"log" * 100])
+    changed = good
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(changed)))
+        end = data.draw(st.integers(start, min(len(changed), start + 600)))
+        piece = data.draw(st.one_of(st.binary(max_size=20), st.sampled_from([b"0", b"9", b'"', good[:512]])))
+        changed = changed[:start] + piece + changed[end:]
+    try:
+        read(changed, data.draw(st.lists(st.integers(1, 2000), min_size=1, max_size=4)))
+    except (DamagedBackupError, NewerFormatError):
+        return
+    assert changed == good
 
 
 def test_a_changed_file_is_named(tmp_path: Path) -> None:
@@ -201,6 +223,9 @@ def test_what_is_no_backup_at_all() -> None:
     for data in (b"x" * 600, header("other", 0, TIME_MS), header(MANIFEST_NAME, 1 << 40, TIME_MS)):
         with pytest.raises(DamagedBackupError, match="it is no backup"):
             read(data)
+    deep = b"[" * 100_000
+    with pytest.raises(DamagedBackupError, match="cannot be read"):
+        read(header(MANIFEST_NAME, len(deep), TIME_MS) + deep)
     with pytest.raises(DamagedBackupError, match="backup_manifest_bytes_max"):
         read(header(MANIFEST_NAME, BACKUP_MANIFEST_BYTES_MAX + 1, TIME_MS))
 
@@ -224,7 +249,7 @@ def test_a_target_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     data = archive_of(tmp_path, [b"snapshot", b"log"])
     where = tmp_path / "to"
     where.mkdir()
-    files = Files(str(where))
+    files = files_in(where)
     for broken in (data[:-1], data[:700], data.replace(b"snapshot", b"snapshoT", 1)):
         with pytest.raises(DamagedBackupError):
             written(files, broken)
@@ -241,7 +266,7 @@ def test_a_target_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     ):
         pass
     assert os.listdir(where) == ["a.tar"]
-    with pytest.raises(StorageError, match="No such file"), Target(Files(str(where / "no")), "a.tar"):
+    with pytest.raises(StorageError, match="No such file"), Target(files_in(where / "no"), "a.tar"):
         pass
 
 
@@ -256,7 +281,7 @@ def test_a_full_disk_at_the_target_leaves_nothing(tmp_path: Path) -> None:
     try:
         with (
             pytest.raises(StorageError, match="No space left"),
-            Target(Files(str(small)), "a.tar") as target,
+            Target(files_in(small), "a.tar") as target,
         ):
             target.write(data)
         assert os.listdir(small) == []
@@ -278,7 +303,7 @@ def test_a_backup_ends_at_its_batch_while_the_log_goes_on(tmp_path: Path) -> Non
         run.write(b"later %d" % number)
     archived(Source(pinned, entries, end.batch, "0", TIME_MS), tmp_path / "a.tar")
     run.stop()
-    assert restored(tmp_path / "a.tar", Files(str(tmp_path / "new"))).report.problems == []
+    assert restored(tmp_path / "a.tar", files_in(tmp_path / "new")).report.problems == []
     assert bodies_in(tmp_path / "new") == expected
     assert bodies_in(tmp_path / "data") == bodies_of(run)
 
@@ -292,7 +317,7 @@ def test_a_boundary_at_the_beginning_of_a_file_that_is_not_there_yet(tmp_path: P
     assert [entry.name for entry in entries] == [log_name(1)]
     run.write(b"later")
     archived(Source(run.files.inside(PINNED), entries, end.batch, "0", TIME_MS), tmp_path / "a.tar")
-    restored(tmp_path / "a.tar", Files(str(tmp_path / "new")))
+    restored(tmp_path / "a.tar", files_in(tmp_path / "new"))
     assert bodies_in(tmp_path / "new") == [sent.body for sent in run.sent[:-1]]
 
 
@@ -343,10 +368,11 @@ def raced(template: Path, here: Path, at: int, split: int, swapped: bool) -> lis
 
     racing = Racing(str(here / "data"), at, act, split, swapped)
     entries = pin(racing, racing.inside(PINNED), end)
-    source = Source(racing.inside(PINNED), entries, end.batch, "0", TIME_MS)
-    restored(archived(source, here / "a.tar", 4096), Files(str(here / "new")))
+    source = Source(files_in(here / "data" / PINNED), entries, end.batch, "0", TIME_MS)
+    restored(archived(source, here / "a.tar", 4096), files_in(here / "new"))
     assert bodies_in(here / "new") == expected, (at, split, swapped)
-    run.files.unlock()
+    close_all()
+    racing.unlock()
     shutil.rmtree(here)
     return racing.calls
 
@@ -412,7 +438,7 @@ def test_a_directory_at_rest(tmp_path: Path) -> None:
     run.write(b"after")
     run.stop()
     backed_up_at_rest(tmp_path / "data", tmp_path / "a.tar")
-    restored(tmp_path / "a.tar", Files(str(tmp_path / "new")))
+    restored(tmp_path / "a.tar", files_in(tmp_path / "new"))
     assert bodies_in(tmp_path / "new") == [*expected, b"after"]
 
 
@@ -421,19 +447,19 @@ def test_a_torn_tail_is_left_out(tmp_path: Path, cut: int) -> None:
     run = filled(tmp_path / "data", 3)
     run.files.unlock()
     name = log_name(1)
-    files = Files(str(tmp_path / "data"))
+    files = files_in(tmp_path / "data")
     files.truncate(name, files.size(name) - cut)
     before = (tmp_path / "data" / name).read_bytes()
     backed_up_at_rest(tmp_path / "data", tmp_path / "a.tar")
     assert (tmp_path / "data" / name).read_bytes() == before
-    restored(tmp_path / "a.tar", Files(str(tmp_path / "new")))
+    restored(tmp_path / "a.tar", files_in(tmp_path / "new"))
     assert bodies_in(tmp_path / "new") == [b"message 00", b"message 01"]
 
 
 def test_an_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     backed_up_at_rest(tmp_path / "data", tmp_path / "a.tar")
-    done = restored(tmp_path / "a.tar", Files(str(tmp_path / "new")))
+    done = restored(tmp_path / "a.tar", files_in(tmp_path / "new"))
     assert done.report.problems == []
     assert bodies_in(tmp_path / "new") == []
 
@@ -443,7 +469,7 @@ def test_a_damaged_directory_is_refused(tmp_path: Path) -> None:
     run.stop()
     (tmp_path / "data" / log_name(2)).unlink()
     with pytest.raises(DamagedError, match=log_name(3)):
-        at_rest(Files(str(tmp_path / "data")))
+        at_rest(files_in(tmp_path / "data"))
 
 
 def test_an_archive_that_ends_at_another_batch(tmp_path: Path) -> None:
@@ -453,7 +479,7 @@ def test_an_archive_that_ends_at_another_batch(tmp_path: Path) -> None:
     path = archived(Source(run.files, entries, batch + 1, "0", TIME_MS), tmp_path / "a.tar")
     reader, _ = opened(path)
     with pytest.raises(DamagedBackupError, match="ends with batch 3, not 4"):
-        check_contents(Files(str(tmp_path)), "a.tar", reader)
+        check_contents(files_in(tmp_path), "a.tar", reader)
 
 
 def test_a_record_that_was_damaged_before_is_found_in_the_archive(tmp_path: Path) -> None:
@@ -462,6 +488,6 @@ def test_a_record_that_was_damaged_before_is_found_in_the_archive(tmp_path: Path
     content = path.read_bytes()
     path.write_bytes(content[:100] + b"\xff" + content[101:])
     reader, _ = opened(backed_up(run, tmp_path / "a.tar"))
-    report = check_contents(Files(str(tmp_path)), "a.tar", reader)
+    report = check_contents(files_in(tmp_path), "a.tar", reader)
     assert [(problem.name, problem.stops) for problem in report.problems] == [(log_name(2), True)]
     assert issubclass(DamagedBackupError, NexoError)

@@ -23,7 +23,9 @@ from tests.storage.archives import (
     backed_up,
     bodies_in,
     bodies_of,
+    close_all,
     compact,
+    files_in,
     filled,
     opened,
     restored,
@@ -47,19 +49,16 @@ def test_a_new_directory_and_an_empty_one(archive: tuple[Path, list[bytes]], tmp
     path, bodies = archive
     mounted = tmp_path / "mounted"
     (mounted / "lost+found").mkdir(parents=True)
-    Files(str(mounted)).lock()
+    (mounted / "lock").write_text("1\n")
     (mounted / "reserve").write_bytes(b"")
     (mounted / "log-0000000009.nexo.tmp").write_bytes(b"of a restore that was killed")
     for folder in (tmp_path / "new" / "deep", mounted):
-        files = Files(str(folder))
-        if folder == mounted:
-            shutil.rmtree(mounted / "lock", ignore_errors=True)
-            (mounted / "lock").unlink()
+        files = files_in(folder)
         done = restored(path, files)
         assert done.aside == ""
         assert done.report.problems == []
         assert bodies_in(folder) == bodies
-        run = Run(Files(str(folder)), file_bytes=FILE_BYTES)
+        run = Run(files_in(folder), file_bytes=FILE_BYTES)
         assert run.write(b"goes on").confirmed
         run.stop()
         assert bodies_in(folder) == [*bodies, b"goes on"]
@@ -74,15 +73,15 @@ def test_what_is_there_is_refused_or_moved_aside(archive: tuple[Path, list[bytes
     (folder / "notes.txt").write_text("mine")
     (folder / "sub").mkdir()
     (folder / "sub" / "deep.txt").write_text("mine, too")
-    before = {name: (folder / name).read_bytes() for name in Files(str(folder)).names()}
+    before = {name: (folder / name).read_bytes() for name in files_in(folder).names()}
     with pytest.raises(
         StorageError, match=r"is not empty: it holds log-0000000001.nexo and \d more; --force"
     ):
-        restored(path, Files(str(folder)))
+        restored(path, files_in(folder))
     assert {name: (folder / name).read_bytes() for name in before if name != "lock"} == {
         name: content for name, content in before.items() if name != "lock"
     }
-    done = restored(path, Files(str(folder)), aside="now")
+    done = restored(path, files_in(folder), aside="now")
     assert done.aside == "before-restore-now"
     assert bodies_in(folder) == bodies
     aside = folder / done.aside
@@ -90,15 +89,15 @@ def test_what_is_there_is_refused_or_moved_aside(archive: tuple[Path, list[bytes
     assert (aside / "notes.txt").read_text() == "mine"
     assert bodies_in(aside) == [b"message %02d" % number for number in range(50, 58)]
     # A folder of an earlier restore is no reason to refuse, once the rest is gone.
-    for name in Files(str(folder)).names():
+    for name in files_in(folder).names():
         (folder / name).unlink()
-    assert restored(path, Files(str(folder))).aside == ""
+    assert restored(path, files_in(folder)).aside == ""
 
 
 def test_a_directory_in_use(archive: tuple[Path, list[bytes]], tmp_path: Path) -> None:
     run = filled(tmp_path / "old", 2)
     with pytest.raises(DataLockedError):
-        restored(archive[0], Files(str(tmp_path / "old")), aside="now")
+        restored(archive[0], files_in(tmp_path / "old"), aside="now")
     assert run.write(b"goes on").confirmed
     run.stop()
     assert bodies_in(tmp_path / "old") == [b"message 00", b"message 01", b"goes on"]
@@ -112,7 +111,7 @@ def test_an_archive_that_changes_after_it_was_checked(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content.replace(b"message 01", b"massage 01"))
     with pytest.raises(DamagedBackupError, match="has changed since"):
-        restore(files, reader, contents, Files(str(tmp_path / "new")), NOW_S)
+        restore(files, reader, contents, files_in(tmp_path / "new"), NOW_S)
     assert os.listdir(tmp_path / "new") == ["lock"]
 
 
@@ -197,11 +196,12 @@ def test_a_crash_at_any_step(archive: tuple[Path, list[bytes]], tmp_path: Path, 
         seen["refused" if found is None else "new" if found == bodies else "old"] += 1
         if found is None:
             # Whoever tries again gets there.
-            problems = inspect(Files(str(folder))).problems
+            problems = inspect(files_in(folder)).problems
             assert problems[0].stops
             assert "a restore was interrupted" in problems[0].reason
-            restored(path, Files(str(folder)), aside="again")
+            restored(path, files_in(folder), aside="again")
             assert bodies_in(folder) == bodies
+        close_all()
         shutil.rmtree(folder)
         if finished:
             break
@@ -219,7 +219,7 @@ def test_a_full_disk_changes_nothing(archive: tuple[Path, list[bytes]], tmp_path
     try:
         (small / "mine").write_bytes(bytes(16_000))
         with pytest.raises(OSError, match="No space left"):
-            restored(archive[0], Files(str(small)), aside="now")
+            restored(archive[0], files_in(small), aside="now")
         assert sorted(os.listdir(small)) == ["lock", "mine"]
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
@@ -229,7 +229,7 @@ def test_a_full_disk_changes_nothing(archive: tuple[Path, list[bytes]], tmp_path
 
 
 def epoch_after(folder: Path) -> int:
-    recovery = Recovery(Files(str(folder)))
+    recovery = Recovery(files_in(folder))
     list(recovery.replay())
     return int(recovery.start.epoch)
 
@@ -241,16 +241,16 @@ def test_a_life_after_a_restore_has_an_epoch_of_its_own(
     # The life that goes on after the backup, through many starts.
     lost = []
     for _ in range(5):
-        run = Run(Files(str(tmp_path / "source")), file_bytes=FILE_BYTES)
+        run = Run(files_in(tmp_path / "source"), file_bytes=FILE_BYTES)
         run.write(b"lost")
         lost.append(int(run.log.epoch))
         run.files.unlock()
-    restored(path, Files(str(tmp_path / "first")))
-    restored(path, Files(str(tmp_path / "second")), now_s=NOW_S + 60)
+    restored(path, files_in(tmp_path / "first"))
+    restored(path, files_in(tmp_path / "second"), now_s=NOW_S + 60)
     epochs = []
     for name in ("first", "second"):
         for _ in range(3):
-            run = Run(Files(str(tmp_path / name)), file_bytes=FILE_BYTES)
+            run = Run(files_in(tmp_path / name), file_bytes=FILE_BYTES)
             run.write(b"new life")
             epochs.append(int(run.log.epoch))
             run.files.unlock()
@@ -262,19 +262,19 @@ def test_an_epoch_never_falls(tmp_path: Path) -> None:
     """A backup of a restored node, restored where the clock is behind."""
     run = filled(tmp_path / "source", 3)
     path = backed_up(run, tmp_path / "a.tar")
-    restored(path, Files(str(tmp_path / "b")))
+    restored(path, files_in(tmp_path / "b"))
     run = filled(tmp_path / "b", 1)
     path = backed_up(run, tmp_path / "b.tar")
-    done = restored(path, Files(str(tmp_path / "c")), now_s=10)
+    done = restored(path, files_in(tmp_path / "c"), now_s=10)
     assert done.epoch == NOW_S + 2
     assert epoch_after(tmp_path / "c") == NOW_S + 3
 
 
 def test_file_numbers_go_on(archive: tuple[Path, list[bytes]], tmp_path: Path) -> None:
     path, _ = archive
-    restored(path, Files(str(tmp_path / "new")))
-    names = Files(str(tmp_path / "new")).names()
-    run = Run(Files(str(tmp_path / "new")))
+    restored(path, files_in(tmp_path / "new"))
+    names = files_in(tmp_path / "new").names()
+    run = Run(files_in(tmp_path / "new"))
     sent = run.write(b"first")
     assert log_name(sent.address >> 32) not in names
     assert log_name(sent.address >> 32) > max(name for name in names if name.startswith("log-"))

@@ -80,8 +80,11 @@ def read_archive(path: str) -> Archive:
 
     folder, name = os.path.split(path)
     files = Files(folder or ".")
-    reader = check_bytes(files, name)
-    report = check_contents(files, name, reader)
+    try:
+        reader = check_bytes(files, name)
+        report = check_contents(files, name, reader)
+    finally:
+        files.unlock()
     return Archive(files, name, reader, report, result(reader.manifest, path, reader.layout.size))
 
 
@@ -94,7 +97,10 @@ def _restore(folder: str, archive: Archive, force: bool, as_json: bool) -> int:
     behind_s = archive.info.time.timestamp() - now_s
     source = ArchiveFiles(archive.files, archive.name, archive.reader)
     aside = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s)) if force else ""
-    done = restore(source, archive.reader, archive.report, Files(folder), now_s, aside)
+    try:
+        done = restore(source, archive.reader, archive.report, Files(folder), now_s, aside)
+    finally:
+        archive.files.unlock()
     _tell(archive.info, as_json, {"data_dir": folder, "moved_to": done.aside, "damaged": done.report.damaged})
     if not as_json:
         if done.aside:

@@ -45,7 +45,7 @@ async def pull(connection: Connection, path: str, on_progress: OnProgress | None
     try:
         with Target(Files(folder), name) as target:
             await _copy(connection, number, size, target, on_progress)
-            await asyncio.to_thread(target.finish)
+            await in_thread(target.finish)
     finally:
         connection.post(op.BACKUP, bytes((op.BACKUP_END,)) + _NUMBER.pack(number))
     return result(target.reader.manifest, os.path.join(folder, name), size)
@@ -70,6 +70,16 @@ def result(manifest: Manifest, path: str, size: int) -> Backup:
     return Backup(path, size, manifest.batch, len(manifest.files), time, manifest.server)
 
 
+async def in_thread(function: Callable[..., None], *arguments: bytes) -> None:
+    """Call a function in a thread. When that is cancelled it ends first: nobody may close a file under it."""
+    call = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        raise
+
+
 async def _copy(
     connection: Connection, number: int, size: int, target: Target, on_progress: OnProgress | None
 ) -> None:
@@ -85,7 +95,7 @@ async def _copy(
             answer = await reads.popleft() or b""
             if len(answer) <= _NUMBER.size or _NUMBER.unpack_from(answer)[0] != done:
                 raise ProtocolError(f"an answer that is not the bytes from {done} on of a backup of {size}")
-            await asyncio.to_thread(target.write, answer[_NUMBER.size :])
+            await in_thread(target.write, answer[_NUMBER.size :])
             done += len(answer) - _NUMBER.size
             if on_progress is not None and (connection.loop.time() >= tell_at or done == size):
                 tell_at = connection.loop.time() + PROGRESS_SECONDS

@@ -228,7 +228,7 @@ class ArchiveReader:
                 if isinstance(version, int) and version > VERSION:
                     raise NewerFormatError(self.path, version)
             manifest = msgspec.json.decode(encoded, type=Manifest)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._damaged(BLOCK_BYTES, f"{MANIFEST_NAME} cannot be read: {error}") from None
         if reason := _fault(manifest):
             raise self._damaged(BLOCK_BYTES, f"{MANIFEST_NAME} {reason}")

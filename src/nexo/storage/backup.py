@@ -78,6 +78,7 @@ def pin(files: Files, pinned: Files, boundary: Boundary) -> list[Entry]:
                 return [Entry(name, _size(pinned, name, boundary)) for name in names]
             pinned.remove_folder()
             pinned.make_folder()
+        unpin(pinned)
         raise StorageError(f"{files.folder} changes too fast for a backup")
     except OSError as error:
         unpin(pinned)
