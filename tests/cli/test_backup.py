@@ -153,13 +153,3 @@ def test_what_was_damaged_before_it_was_backed_up(tmp_path: Path) -> None:
     offline = run("backup", "--data-dir", str(tmp_path / "data"), "--to", str(tmp_path / "b.tar"))
     assert offline.code == exits.FAILED
     assert "see `nexo verify`" in offline.err
-
-
-def test_a_clock_that_is_behind(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "a.tar"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("time.time_ns", lambda: 4_000_000_000_000_000_000)
-        nexo("backup", "--data-dir", folder, "--to", path)
-    capsys.readouterr()
-    assert nexo("restore", path, "--data-dir", tmp_path / "new") == exits.OK
-    assert "the clock of this machine is" in capsys.readouterr().err

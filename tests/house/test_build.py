@@ -30,7 +30,6 @@ NOT_HOT = {
     "nexo.protocols.native.opcodes": "constants, which the client imports without librt",
     "nexo.storage.archive": "works on large pieces",
     "nexo.storage.backup": "works on large pieces",
-    "nexo.storage.epoch": "runs for a restore",
     "nexo.storage.reading": "a loop over chunks of a file",
     "nexo.storage.recovery": "runs once, at the start",
     "nexo.storage.repair": "runs for an operator",

@@ -114,7 +114,7 @@ def test_under_load_it_is_a_prefix_with_all_that_was_confirmed(tmp_path: Path) -
         assert (reader.manifest.batch, path.stat().st_size) == (made.batch, made.bytes)
         assert check_contents(files_in(tmp_path), path.name, reader).problems == []
         folder = tmp_path / path.stem
-        restored(path, Files(str(folder / "data")), now_s=int(time.time()))
+        restored(path, Files(str(folder / "data")))
         found = Reader(folder)
         for one in producers:
             there = (found.stream if one.streaming else found.queue).get(one.index, [])
@@ -160,7 +160,7 @@ def test_a_backup_while_compactions_run(tmp_path: Path) -> None:
             assert slow.call(BACKUP, READ + u64(number)).payload == u64(size)
             assert eventually(lambda: not links(tmp_path))
         (tmp_path / "a.tar").write_bytes(data)
-        done = restored(tmp_path / "a.tar", Files(str(tmp_path / "new" / "data")), now_s=int(time.time()))
+        done = restored(tmp_path / "a.tar", Files(str(tmp_path / "new" / "data")))
         assert done.report.end.batch == batch
     with running(tmp_path / "new") as again, Wire(again.port) as wire:
         assert wire.call(0x12, b("s'q'") + u32(100) + u32(0)).payload.endswith(b"\0seventh!")
@@ -390,7 +390,7 @@ def test_an_old_token_does_not_fit_the_new_life(tmp_path: Path) -> None:
             # Both are of a life that never was.
             old = wire.call(0x12, b("s'q'") + u32(1) + u32(0)).payload[4:28]
             lost = wire.call(0x33, b("s's' s'g'"))
-    restored(tmp_path / "a.tar", Files(str(tmp_path / "new" / "data")), now_s=int(time.time()))
+    restored(tmp_path / "a.tar", Files(str(tmp_path / "new" / "data")))
     with running(tmp_path / "new") as server, Wire(server.port) as wire:
         new = wire.call(0x12, b("s'q'") + u32(1) + u32(0)).payload[4:28]
         assert new[:16] == old[:16]

@@ -78,7 +78,7 @@ def asked(backups: NodeBackups, context: int) -> Told:
     """One that is asked for in a turn which has ended."""
     told = Told()
     backups.begin(told, context)
-    backups.turn_ended()
+    backups._turn_ended()
     return told
 
 

@@ -12,9 +12,9 @@ from nexo.protocols.native.opcodes import (
     STREAM_FETCH,
 )
 from nexo.protocols.native.session import NativeSession
-from nexo.storage.epoch import raise_epoch
 from tests.simulation.disk import Disk, Inode
 from tests.simulation.history import History
+from tests.storage.epochs import raise_epoch
 from tests.vectors.session import Recorder
 from tests.vectors.wire import Frame, request, string, u32, u64
 

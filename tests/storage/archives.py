@@ -26,7 +26,6 @@ FILE_BYTES = 300
 OPENED: list[Files] = []
 """What tests have opened and do not close themselves: `close_all` does."""
 TIME_MS = 1_700_000_000_123
-NOW_S = 1_700_000_500
 
 
 def files_in(folder: Path) -> Files:
@@ -100,11 +99,11 @@ def opened(path: Path) -> tuple[ArchiveReader, ArchiveFiles]:
     return reader, ArchiveFiles(files, path.name, reader)
 
 
-def restored(path: Path, target: Files, aside: str = "", now_s: int = NOW_S) -> Restored:
+def restored(path: Path, target: Files, aside: str = "") -> Restored:
     reader, archive = opened(path)
     report = check_contents(files_in(path.parent), path.name, reader)
     assert not report.problems
-    return restore(archive, reader, report, target, now_s, aside)
+    return restore(archive, reader, report, target, aside)
 
 
 def bodies_in(folder: Path) -> list[bytes] | None:

@@ -8,12 +8,12 @@ import pytest
 
 from nexo.errors import StorageError
 from nexo.limits import EPOCHS_MAX
-from nexo.storage.epoch import raise_epoch
 from nexo.storage.files import Files
 from nexo.storage.repair import apply, repair
 from nexo.storage.verify import verify
 from tests.simulation.disk import Disk
 from tests.simulation.run import Run
+from tests.storage.epochs import raise_epoch
 
 
 def used(disk: Disk) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nexo.errors import DamagedBackupError, DataLockedError, StorageError
+from nexo.limits import RESTORED_EPOCHS
 from nexo.storage.files import Files
 from nexo.storage.format import log_name
 from nexo.storage.recovery import Recovery
@@ -19,7 +20,6 @@ from nexo.storage.verify import inspect
 from tests.simulation.run import Run
 from tests.storage.archives import (
     FILE_BYTES,
-    NOW_S,
     backed_up,
     bodies_in,
     bodies_of,
@@ -111,7 +111,7 @@ def test_an_archive_that_changes_after_it_was_checked(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content.replace(b"message 01", b"massage 01"))
     with pytest.raises(DamagedBackupError, match="has changed since"):
-        restore(files, reader, contents, files_in(tmp_path / "new"), NOW_S)
+        restore(files, reader, contents, files_in(tmp_path / "new"))
     assert os.listdir(tmp_path / "new") == ["lock"]
 
 
@@ -246,7 +246,7 @@ def test_a_life_after_a_restore_has_an_epoch_of_its_own(
         lost.append(int(run.log.epoch))
         run.files.unlock()
     restored(path, files_in(tmp_path / "first"))
-    restored(path, files_in(tmp_path / "second"), now_s=NOW_S + 60)
+    restored(path, files_in(tmp_path / "second"))
     epochs = []
     for name in ("first", "second"):
         for _ in range(3):
@@ -255,19 +255,19 @@ def test_a_life_after_a_restore_has_an_epoch_of_its_own(
             epochs.append(int(run.log.epoch))
             run.files.unlock()
     assert len({*lost, *epochs}) == len(lost) + len(epochs)
-    assert min(epochs) == NOW_S + 1 > max(lost)
+    assert min(epochs) > RESTORED_EPOCHS > max(lost)
 
 
 def test_an_epoch_never_falls(tmp_path: Path) -> None:
-    """A backup of a restored node, restored where the clock is behind."""
+    """A backup of a restored node, restored."""
     run = filled(tmp_path / "source", 3)
     path = backed_up(run, tmp_path / "a.tar")
-    restored(path, files_in(tmp_path / "b"))
+    first = restored(path, files_in(tmp_path / "b"))
     run = filled(tmp_path / "b", 1)
     path = backed_up(run, tmp_path / "b.tar")
-    done = restored(path, files_in(tmp_path / "c"), now_s=10)
-    assert done.epoch == NOW_S + 2
-    assert epoch_after(tmp_path / "c") == NOW_S + 3
+    done = restored(path, files_in(tmp_path / "c"))
+    assert first.epoch + RESTORED_EPOCHS < done.epoch <= first.epoch + 2 * RESTORED_EPOCHS
+    assert epoch_after(tmp_path / "c") == done.epoch + 1
 
 
 def test_file_numbers_go_on(archive: tuple[Path, list[bytes]], tmp_path: Path) -> None:

@@ -93,12 +93,10 @@ def _restore(folder: str, archive: Archive, force: bool, as_json: bool) -> int:
     from nexo.storage.files import Files
     from nexo.storage.restore import restore
 
-    now_s = int(time.time())
-    behind_s = archive.info.time.timestamp() - now_s
     source = ArchiveFiles(archive.files, archive.name, archive.reader)
-    aside = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s)) if force else ""
+    aside = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) if force else ""
     try:
-        done = restore(source, archive.reader, archive.report, Files(folder), now_s, aside)
+        done = restore(source, archive.reader, archive.report, Files(folder), aside)
     finally:
         archive.files.unlock()
     _tell(archive.info, as_json, {"data_dir": folder, "moved_to": done.aside, "damaged": done.report.damaged})
@@ -108,12 +106,6 @@ def _restore(folder: str, archive: Archive, force: bool, as_json: bool) -> int:
         if not done.report.problems:
             write_lines([f"{folder}: restored, nothing is damaged"])
     show_problems(done.report, as_json)
-    if behind_s > 0:
-        click.echo(
-            f"nexo: the clock of this machine is {behind_s:.0f} s behind the backup: set it before the broker "
-            "starts, or tokens of deliveries made after the backup may fit deliveries of the new life",
-            err=True,
-        )
     return exits.NEGATIVE if done.report.damaged else exits.OK
 
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from crc32c import crc32c
 
 from nexo.errors import DamagedBackupError, StorageError
-from nexo.limits import SCAN_BYTES
+from nexo.limits import EPOCHS_MAX, RESTORED_EPOCHS, SCAN_BYTES
 from nexo.storage.archive import ArchiveReader
 from nexo.storage.backup import ArchiveFiles, unpin_all
 from nexo.storage.files import LOCK_NAME, Files
@@ -41,11 +41,11 @@ class Restored(NamedTuple):
 
 
 def restore(
-    archive: ArchiveFiles, reader: ArchiveReader, contents: Report, target: Files, now_s: int, aside: str = ""
+    archive: ArchiveFiles, reader: ArchiveReader, contents: Report, target: Files, aside: str = ""
 ) -> Restored:
     """Fill a directory from an archive that has been checked, and whose contents are not damaged.
 
-    `now_s` is the time, Unix seconds. `aside`: the end of the name of the folder to which what is in the
+    `aside`: the end of the name of the folder to which what is in the
     directory is moved; without it a directory that is not empty is refused with StorageError. Raises
     DataLockedError while a node uses it, OSError when the disk refuses.
     """
@@ -60,7 +60,7 @@ def restore(
                 + (f" and {len(occupied) - 1} more" if len(occupied) > 1 else "")
                 + f"; --force moves that to a folder {ASIDE_PREFIX}… in it"
             )
-        mark = _mark(archive, contents, now_s)
+        mark = _mark(archive, contents)
         names = _extract(archive, reader, target, mark)
         if RESTORING_NAME not in target.names():
             _write(target, RESTORING_NAME, [])
@@ -89,20 +89,22 @@ def _occupied(target: Files) -> list[str]:
     return names + [name for name in folders if name not in EMPTY_HAS]
 
 
-def _mark(archive: ArchiveFiles, contents: Report, now_s: int) -> Header:
-    """The header of an empty log file behind all others: it raises the epoch.
+def _mark(archive: ArchiveFiles, contents: Report) -> Header:
+    """The header of an empty log file behind all others: it raises the epoch. Raises StorageError at EPOCHS_MAX.
 
-    The life that this restore takes back may have been started any number of times since the backup, and so may
-    one that an earlier restore of the same archive began. A node is not started more than once in a second, so
-    the time is above all their epochs.
+    The life that this restore takes back may have been started many times since the backup, and so may one that an
+    earlier restore of the same archive began: what is drawn sees to it that theirs are others.
     """
     files = [decode_header(archive.read_at(name, 0, HEADER_BYTES)) for name in archive.names()]
-    epoch = max([0, *(int(header.epoch) for header in files)]) + 1
+    highest = max([0, *(int(header.epoch) for header in files)])
+    epoch = highest + RESTORED_EPOCHS + archive.salt() % RESTORED_EPOCHS
+    if epoch >= EPOCHS_MAX:
+        raise StorageError(
+            f"the epoch of the restored directory would be {epoch}, and epochs_max is {EPOCHS_MAX}"
+        )
     number = max([0, *(int(header.number) for header in files)]) + 1
     end = contents.end
-    return Header(
-        KIND_LOG, archive.salt(), max(epoch, now_s), number, end.tail_file, end.batch + 1, end.tail_crc
-    )
+    return Header(KIND_LOG, archive.salt(), epoch, number, end.tail_file, end.batch + 1, end.tail_crc)
 
 
 def _extract(archive: ArchiveFiles, reader: ArchiveReader, target: Files, mark: Header) -> list[str]:

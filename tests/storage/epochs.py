@@ -1,9 +1,4 @@
-"""The epoch of a data directory: the number of the life that it is in, which fences ids, tokens and generations.
-
-It stands in the header of every log file. A start takes the next one, and has it on disk before it gives anything
-out (`Log.claim`). Somebody who sets a directory back to an earlier moment, as a restore from a backup does, has to
-raise it: the lives that came after that moment have left no trace in it.
-"""
+"""Raises the epoch of a data directory, as a restore from a backup does."""
 
 from __future__ import annotations
 
