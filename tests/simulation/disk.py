@@ -142,6 +142,19 @@ class Disk(Files):
     def names(self) -> list[str]:
         return sorted(self.inodes)
 
+    def folders(self) -> list[str]:
+        return []
+
+    def inside(self, name: str) -> Files:
+        """There is one folder: backups, which link files into others, are tried on real ones."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def link(self, name: str, other: Files) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def remove_folder(self) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
     def sync_folder(self) -> None:
         self._called()
         self._sync_fault()

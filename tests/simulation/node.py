@@ -132,7 +132,8 @@ class Life(Hooks):
         session.lend(step.level, out.getvalue())
 
     def collect(self, session: NativeSession) -> None:
-        """Read the answers that have come."""
+        """Read the answers that have come, and those that leave when the turn ends: they may leave at any time."""
+        session.write_out()
         recorder = session.output
         assert isinstance(recorder, Recorder)
         while recorder.written.buffer:

@@ -178,7 +178,8 @@ def test_a_connection_is_lent_no_more_than_it_may_wait_for(history: History) -> 
 
 
 def answers(session: NativeSession) -> list[Frame]:
-    """What a session has written since the last call."""
+    """What a session has written since the last call, and writes when the turn ends."""
+    session.write_out()
     recorder = session.output
     assert isinstance(recorder, Recorder)
     found: list[Frame] = []
