@@ -85,6 +85,8 @@ READ_AHEAD_BYTES: Final = 1 * MIB
 """Bodies read from the log together: large enough for a disk, small enough for a turn of the loop."""
 READ_AHEAD_MESSAGES: Final = 1_024
 """The same in messages."""
+READ_GAP_BYTES: Final = 4 * KIB
+"""Two bodies this close are read in one go: reading what lies between costs less than a second read."""
 DUMP_BYTES: Final = 256 * KIB
 """One operation of a snapshot: bounded, so that a slice of a dump is."""
 
@@ -132,10 +134,22 @@ SHUTDOWN_SECONDS_MAX: Final = 10.0
 
 # The disk.
 LOG_FILE_BYTES: Final = 64 * MIB
-"""A log file that has grown to this is followed by another. It is removed as a whole, so one live message may
-hold this much; and a start reads no more than a few of them after a snapshot."""
+"""A log file that has grown to this is followed by another. It is removed as a whole, once
+what lives in it has been moved; and a start reads no more than a few of them after a snapshot."""
 COMPACTION_FILES: Final = 4
 """Complete log files that a start may have to replay before they are compacted: a second or two of work."""
+CLEANING_FILES: Final = 2
+"""Dead bytes, in files of the log, from which on cleaning is worth a compaction, which it ends with."""
+CLEANING_LIVE_PERCENT: Final = 50
+"""A file is cleaned when less of it lives than this: what is moved is then never more than what it frees."""
+CLEANING_SLICE_BYTES: Final = 128 * KIB
+"""Moved in one turn of the loop: a fraction of a millisecond, written by the loop itself."""
+CLEANING_LOOKS: Final = 2_000
+"""Messages and blocks looked at in one turn, for the same reason."""
+CLEANING_READS: Final = 8
+"""Places of the log read in one turn: a disk may take a millisecond for each."""
+CLEANING_FLIGHT_BYTES: Final = 2 * MIB
+"""Moved and not on disk yet: what a sync must not take much longer for."""
 FLUSH_MS_MAX: Final = 100
 """Age of the oldest write at level flush that a power cut can lose. The sync begins after half of it."""
 WRITE_AT_ONCE_MS_MAX: Final = 5

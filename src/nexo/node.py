@@ -16,7 +16,9 @@ from mypy_extensions import i64, mypyc_attr, trait
 from nexo.brokers import mapreplay, maps, retained
 from nexo.brokers.batch.batches import Batches, Precondition
 from nexo.brokers.batch.steps import Step
+from nexo.brokers.cleaner import Cleaner
 from nexo.brokers.journal import BATCH, FLUSH, FSYNC, MEMORY, OPERATION_HEAD_BYTES, Journal
+from nexo.brokers.moving import MOVE_BLOCKS, MOVE_BODIES
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue import records as queue_records
 from nexo.brokers.queue.queues import Queues
@@ -119,6 +121,7 @@ class Node:
         self.streams = streams
         self.batches = Batches(journal, store, queues, streams)
         self.requests = Requests()
+        self.cleaner = Cleaner(journal, queues, streams)
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
         self.turn_open = False
@@ -190,6 +193,8 @@ class Node:
             self.streams.flush(now)
         if self.store.mapped or self.pubsub.kept.expired:
             self._note()
+        if self.cleaner.active and not self.fault and self.cleaner.step():
+            more = True
         self._close_batch()
         if self.journal.pending_bytes > JOURNAL_PENDING_BYTES_MAX:
             self.congested = True
@@ -318,6 +323,7 @@ class Node:
         self.queues.settled(now)
         self.streams.settled()
         self.batches.settled(now)
+        self.cleaner.settled()
         self._release_settled()
 
     def _release_settled(self) -> None:
@@ -361,6 +367,7 @@ class Node:
         now = self.begin()
         self.queues.withdraw(first_batch)
         self.streams.withdraw(first_batch)
+        self.cleaner.withdraw(first_batch)
         self._refuse(first_batch)
         if recoverable:
             gone: dict[int, None] = {}
@@ -429,7 +436,7 @@ class Node:
         if kind == stream_operations.BURY and end - body == stream_operations.BURY_MOVED_BYTES:
             # The letter was moved by an append of this batch.
             return self.streams.keeps(read_i64_be(payload, end - 8), 0)
-        return kind != stream_operations.CREATE
+        return kind != stream_operations.CREATE and kind != MOVE_BODIES and kind != MOVE_BLOCKS
 
     def room_again(self) -> None:
         """The disk takes everything again."""
@@ -443,9 +450,9 @@ class Node:
         """Do one recorded operation again; its body is data[start:end]. StorageError when it makes no sense."""
         if kind == BATCH:
             self._apply_batch(data, start, end, address)
-        elif queue_records.CREATE <= kind <= queue_records.RESTORE_NUMBER:
+        elif queue_records.CREATE <= kind <= queue_records.RESTORE_NUMBER or kind == MOVE_BODIES:
             self.queues.apply(kind, data, start, end, address, self.now)
-        elif stream_operations.CREATE <= kind <= stream_operations.LETTER:
+        elif stream_operations.CREATE <= kind <= stream_operations.LETTER or kind == MOVE_BLOCKS:
             self.streams.apply(kind, data, start, end, address, self.now)
         elif maps.MAP <= kind <= maps.TIME:
             mapreplay.apply(self.store, kind, data, start, end, self.now)

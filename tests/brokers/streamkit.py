@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nexo.brokers.journal import Journal
+from nexo.brokers.live import LiveBytes
 from nexo.brokers.stream.group import Member
 from nexo.brokers.stream.leases import DELAYED, KNOWN, Delivery
 from nexo.brokers.stream.records import Record
@@ -49,6 +50,7 @@ class Kit:
     def restart(self) -> None:
         """The process ends in order and starts again on the same log."""
         self.turn()
+        self.journal.live = LiveBytes()
         self.streams = Streams(self.journal, 8, **self.bounds)
         for kind, data, start, end, address in self.journal.operations():
             self.streams.apply(kind, data, start, end, address, self.now)
@@ -163,6 +165,7 @@ def snapshot(kit: Kit) -> Any:
 
 def recover(kit: Kit, dumped: Journal, after_batch: int) -> Streams:
     """Streams made of a snapshot and of the log after a batch."""
+    kit.journal.live = LiveBytes()
     streams = Streams(kit.journal, 9, **kit.bounds)
     data = dumped.out.getvalue()
     for kind, start, end in split(data):

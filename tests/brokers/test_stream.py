@@ -85,7 +85,7 @@ def test_delete() -> None:
     kit.turn()
     for told in (reader, fetcher):
         assert isinstance(told.calls[-1], ResourceNotFoundError)
-    assert kit.streams.live_files() == set()
+    assert kit.journal.live.by_file() == {}
     again = kit.create()
     assert again.number != stream.number
     assert again.append(b"", b"\x00", b"", kit.now) == 1
@@ -269,7 +269,7 @@ def test_level_memory_keeps_what_was_seen_when_the_disk_fails() -> None:
     kit.streams.withdraw(kit.journal.written + 1)
     kit.journal.fail(kit.journal.written + 1)
     assert values(stream) == [(1, b"\x00seen")]
-    assert kit.streams.live_files() == set()
+    assert kit.journal.live.by_file() == {}
     kit.turn()
     job, dumped = snapshot(kit)
     assert job.step(1_000)
@@ -277,7 +277,8 @@ def test_level_memory_keeps_what_was_seen_when_the_disk_fails() -> None:
 
 
 def test_without_a_log_blocks_stay_in_memory() -> None:
-    streams = Streams(Journal(), 1)
+    journal = Journal()
+    streams = Streams(journal, 1)
     stream, _ = streams.create(b"orders", {"max_records": 3}, NOW)
     for number in range(10):
         stream.append(b"", b"\x00%d" % number, b"", NOW)
@@ -285,7 +286,7 @@ def test_without_a_log_blocks_stay_in_memory() -> None:
     assert values(stream)[-1] == (10, b"\x009")
     streams.advance(NOW, 100)
     assert [seq for seq, _ in values(stream)] == [8, 9, 10]
-    assert streams.live_files() == set()
+    assert journal.live.by_file() == {}
 
 
 # Reading.

@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from nexo.brokers.live import ENTRY_BYTES
 from nexo.brokers.stream.backlog import Backlog
 from nexo.brokers.stream.leases import Delivery
 from nexo.brokers.stream.operations import APPEND
@@ -385,8 +386,8 @@ class StreamMachine(RuleBasedStateMachine):
         for place in range(len(index)):
             if index.address(place):
                 file = index.address(place) >> 32
-                live[file] = live.get(file, 0) + index.size(place)
-        assert self.kit.streams.commons.live_bytes == live
+                live[file] = live.get(file, 0) + index.size(place) + ENTRY_BYTES
+        assert self.kit.journal.live.by_file() == live
         for name, of in self.groups.items():
             group = stream.groups[name]
             assert group.backlog.leases.count == len(of.leases)

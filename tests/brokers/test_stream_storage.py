@@ -65,7 +65,7 @@ def test_files_that_nobody_refers_to() -> None:
     fill(stream, kit, 100, size=200, turns=50)
     assert len(kit.journal.files) > 4
     kit.later(0)
-    live = kit.streams.live_files()
+    live = kit.journal.live.by_file()
     assert 1 in live  # the other stream's record
     assert 2 not in live
     for file in list(kit.journal.files):
@@ -74,7 +74,7 @@ def test_files_that_nobody_refers_to() -> None:
     assert len(values(stream)) == 10
     assert len(values(other)) == 1
     kit.streams.delete(b"other", kit.now)
-    assert 1 not in kit.streams.live_files()
+    assert 1 not in kit.journal.live.by_file()
 
 
 def test_thousands_of_streams_that_rest() -> None:
@@ -102,7 +102,7 @@ def test_age() -> None:
     assert [seq for seq, _ in values(stream)] == [3, 4]
     kit.later(6_000)
     assert (stream.first_seq, stream.last_seq, stream.next_seq) == (5, 4, 5)
-    assert kit.streams.live_files() == set()
+    assert kit.journal.live.by_file() == {}
     kit.restart()
     assert kit.streams.find(b"orders").append(b"", b"\x00", b"", kit.now) == 5
 

@@ -101,9 +101,13 @@ class Disk(Files):
 
     # Restarts.
 
+    def next_disk(self, seed: int) -> Disk:
+        """An empty one, for the next process."""
+        return Disk(seed)
+
     def crash(self) -> Disk:
         """The disk after a power cut."""
-        after = Disk(self.random.getrandbits(64))
+        after = self.next_disk(self.random.getrandbits(64))
         found = dict(self.durable_inodes)
         for kind, name, inode in self.folder_calls[: self.random.randint(0, len(self.folder_calls))]:
             apply(found, kind, name, inode)
@@ -115,7 +119,7 @@ class Disk(Files):
 
     def kill(self) -> Disk:
         """The same disk and cache, for another process."""
-        after = Disk(self.random.getrandbits(64))
+        after = self.next_disk(self.random.getrandbits(64))
         after.inodes, after.durable_inodes = self.inodes, self.durable_inodes
         after.folder_calls = self.folder_calls
         return after
@@ -154,6 +158,9 @@ class Disk(Files):
 
     def remove_folder(self) -> None:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def forget_removed(self) -> list[str]:
+        return self.names()
 
     def sync_folder(self) -> None:
         self._called()

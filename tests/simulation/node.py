@@ -4,27 +4,32 @@
     life.session()               a client's connection without a socket
     life.hold(...)               an answer that waits for its batch, as a session gives it
     life.turn(), life.step(), life.pass_time()
+    life.compact()               runs the compaction that housekeeping has asked for
 
 Nothing happens by itself. `images` has what the node was when each batch was closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from crc32c import crc32c
 from librt.strings import BytesWriter
 
 from nexo.brokers.journal import MEMORY, Journal
+from nexo.brokers.live import ENTRY_BYTES
 from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.store import Store
 from nexo.brokers.stream.streams import Streams
+from nexo.errors import DamagedError, NexoError, StorageError
 from nexo.node import Driver, Node
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.frames import write_head
 from nexo.protocols.native.session import NativeSession
 from nexo.server.compaction import compact
+from nexo.server.housekeeping import Housekeeper
 from nexo.storage.batch import Batch, Hooks
 from nexo.storage.format import operations
 from nexo.storage.log import Log
@@ -40,12 +45,26 @@ FILE_BYTES = 3_000
 """Small, so that a history has many files."""
 RESIDENT_BYTES = 2_000
 """Small, so that bodies are let go and read again."""
-RESTLESS_TURNS = 50
+RESTLESS_TURNS = 500
 TRY_AGAIN_MS = 500
+
+
+class Compactions:
+    """What housekeeping has asked for, until somebody does it."""
+
+    def __init__(self) -> None:
+        self.before = 0
+        self.done: Callable[[list[str]], None] | None = None
+
+    def start(self, before: int, done: Callable[[list[str]], None]) -> None:
+        assert self.done is None
+        self.before, self.done = before, done
 
 
 class Life(Hooks):
     """A node from its start to its end. Subclasses are broken on purpose, to see that it is noticed."""
+
+    housekeeper_class = Housekeeper
 
     def __init__(
         self,
@@ -79,6 +98,13 @@ class Life(Hooks):
         self.writer = writer_class(disk, recovery.start, self.log.settle)
         self.sink = SteppedWriter(self.writer)
         self.log.go_on(self.sink, recovery.start)
+        self.compactions = Compactions()
+        self.housekeeper = self.housekeeper_class(disk, self.log, self.compactions, FILE_BYTES)
+        self.housekeeper.begin(self.node, recovery.first_file)
+        # Often, and so little at a time that it takes many turns.
+        self.housekeeper.enough_bytes = FILE_BYTES // 2
+        moving = self.node.cleaner.moving
+        moving.slice_bytes, moving.looks, moving.reads, moving.flight_bytes = 300, 20, 2, 900
         self.node.recovered()
         self.recovered = image(self.node, now)
 
@@ -96,6 +122,21 @@ class Life(Hooks):
         wrong = differences(self.images[self.batch], self.recovered)
         check(not wrong, f"after batch {self.batch}: " + "; ".join(wrong))
         self.images = {self.batch: self.images[self.batch]}
+        self.check_bodies()
+
+    def check_bodies(self) -> None:
+        """Whatever is referred to can be read, and is as it was written; and the account says how much that is."""
+        self.node.queues.work(1 << 30)  # what was given up as a whole is freed, and accounted, in slices
+        live: dict[int, int] = {}
+        for what, address, size, crc in places(self.node):
+            try:
+                data = self.log.read(address, size)
+            except StorageError as error:
+                data = str(error).encode()
+            check(crc32c(data) == crc, f"{what} cannot be read: {data[:99]!r}")
+            live[address >> 32] = live.get(address >> 32, 0) + size + ENTRY_BYTES
+        counted = self.log.live.by_file()
+        check(counted == live, f"of log files live {live}, and the account says {counted}")
 
     def claim(self) -> None:
         """Put the epoch on disk, as the server does before it serves anybody."""
@@ -158,7 +199,26 @@ class Life(Hooks):
             more = self.node.turn()
             if self.log.batch > before:
                 self.images[self.log.batch - 1] = image(self.node, self.now)
+        before = self.log.batch
+        self.housekeeper.between_turns()
+        if self.log.batch > before:
+            self.images[before] = image(self.node, self.now)
         return turns
+
+    def compact(self) -> list[str] | None:
+        """Do what housekeeping has asked for; the files that are gone, None: nothing was asked for, or it failed."""
+        done, self.compactions.done = self.compactions.done, None
+        if done is None:
+            return None
+        try:
+            removed = compact(self.disk, self.compactions.before)
+        except (NexoError, OSError) as error:
+            check(not isinstance(error, DamagedError), f"the compaction finds damage: {error}")
+            done([])
+            return None
+        done(self.disk.names())
+        self.check_bodies()
+        return removed
 
     def step(self) -> None:
         """A round of the writer."""
@@ -216,7 +276,7 @@ class Life(Hooks):
         self.writer.close()
         self.disk.unlock()
 
-    def compact(self) -> list[str]:
+    def snapshot(self) -> list[str]:
         """What is before the file that is being written becomes a snapshot, as it does beside a server that runs."""
         return compact(self.disk, int(self.writer._file))
 
@@ -224,6 +284,7 @@ class Life(Hooks):
 
     def settled(self) -> None:
         self.node.settled()
+        self.housekeeper.look()
 
     def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
         for step in self.lent:
@@ -236,6 +297,25 @@ class Life(Hooks):
             if lost:
                 self.images = {batch: one for batch, one in self.images.items() if batch < lost[0].number}
         self.node.withdraw(first_batch, error, [batch.payload for batch in lost], recoverable)
+        self.housekeeper.look()
+
+
+def places(node: Node) -> Iterator[tuple[str, int, int, int]]:
+    """What the node refers to in its log: a name, the address, the size and the checksum."""
+    for name in node.queues.names():
+        parts = node.queues.find(name).parts
+        messages = parts.backlog.index.after(0, 1 << 30)
+        messages += [letter.message for letter in parts.dead.peek(1 << 30, 0)]
+        for message in messages:
+            if message.address:
+                what = f"message {message.id} of {name!r}"
+                yield what, int(message.address), int(message.size), int(message.checksum) & 0xFFFF_FFFF
+    for name in node.streams.names():
+        index = node.streams.find(name).blocks.index
+        for place in range(len(index)):
+            if index.address(place):
+                what = f"sequence {index.first(place)} of {name!r}"
+                yield what, int(index.address(place)), int(index.size(place)), int(index.crc(place))
 
 
 def make(driver: Driver, journal: Journal, seed: int, retained_level: int) -> Node:

@@ -23,7 +23,6 @@ from random import Random
 from typing import Any
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
-from nexo.errors import StorageError
 from nexo.storage.writer import Writer
 from tests.simulation.disk import Crash, Disk, Faults
 from tests.simulation.image import Image
@@ -51,7 +50,8 @@ class Tally:
     stops: int = 0
     failed_syncs: int = 0
     full_disks: int = 0
-    snapshots: int = 0
+    cleanings: int = 0
+    compactions: int = 0
 
     @property
     def ends(self) -> int:
@@ -61,7 +61,8 @@ class Tally:
         return (
             f"{self.seeds} seeds, {self.steps} steps, {self.commands} commands; {self.power_cuts} power cuts, "
             f"{self.kills} kills, {self.stops} orderly stops, {self.failed_syncs} failed syncs, "
-            f"{self.full_disks} full disks, {self.snapshots} snapshots; each of {self.ends} restarts compared"
+            f"{self.full_disks} full disks, {self.cleanings} cleanings and "
+            f"{self.compactions} compactions; each of {self.ends} restarts compared"
         )
 
 
@@ -134,6 +135,8 @@ class World:
         kinds: str = "",
         faults: bool = True,
         clients_class: Callable[[Random, str], Any] = Clients,
+        disk_class: type[Disk] = Disk,
+        compacts: bool = True,
     ) -> None:
         self.random = Random(seed)
         self.seed = seed
@@ -143,7 +146,7 @@ class World:
         self.kinds = kinds or self.random.choice(("q", "s", "qs", "qs", "m", "m", "qsm"))
         self.retained_level = self.random.choice((FSYNC, FLUSH, MEMORY))
         self.clients = clients_class(self.random, self.kinds)
-        self.disk = Disk(self.random.getrandbits(64))
+        self.disk = disk_class(self.random.getrandbits(64))
         self.now = START_MS
         self.images: dict[int, Image] | None = None
         self.end = End(True, 0)
@@ -155,6 +158,8 @@ class World:
             (self.step, 12),
             (self.some_time, 7),
         ]
+        if compacts:
+            self.actions.append((self.compact, 2))
         if faults:
             self.actions += [
                 (self.much_time, 0.4),
@@ -165,7 +170,6 @@ class World:
                 (self.fail_a_sync, 0.15),
                 (self.fill_the_disk, 0.4),
                 (self.make_room, 1),
-                (self.compact, 0.8),
             ]
         self.start()
 
@@ -301,14 +305,14 @@ class World:
         return ""
 
     def compact(self) -> str:
-        if self.life.log.fenced:
-            return "not now"
-        try:
-            removed = self.life.compact()
-        except StorageError as error:
-            return str(error)
-        self.tally.snapshots += 1
-        return f"removed {removed}"
+        removed = self.life.compact()
+        if removed is None:
+            return self.life.housekeeper.state
+        moving = self.life.node.cleaner.moving
+        moved, moving.bytes = int(moving.bytes), 0
+        self.tally.compactions += 1
+        self.tally.cleanings += moved > 0
+        return f"{moved} bytes were moved, removed {removed}"
 
 
 def simulate(seed: int, tally: Tally, steps: int = STEPS) -> list[str]:

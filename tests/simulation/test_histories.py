@@ -39,7 +39,7 @@ def test_bodies_from_a_snapshot_have_no_address(history: History) -> None:
     for value in sent:
         history.do(lambda value=value: queue.push(value, 0, history.now))  # type: ignore[misc]
         history.rest()
-    history.life.compact()
+    history.life.snapshot()
     history.restart()
     assert history.life.report.snapshot_batch > 0
     history.node.begin()
@@ -73,7 +73,7 @@ def test_a_snapshot_with_dead_letters_of_a_stream_is_read(history: History) -> N
     while history.life.writer._file < 2:
         history.do(lambda: group.log.append(b"", b"\0" + bytes(900), b"", history.now))
         history.rest()
-    history.life.compact()
+    history.life.snapshot()
     history.restart()
     assert history.life.report.snapshot_batch > 0
     found = history.node.streams.find(b"s").find_group(b"g")

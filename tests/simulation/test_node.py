@@ -8,9 +8,12 @@ from __future__ import annotations
 import pytest
 
 from nexo.brokers.maps import DELETE
+from nexo.brokers.moving import MOVE_BLOCKS, MOVE_BODIES
 from nexo.brokers.queue.records import ACK
+from nexo.errors import DamagedError
 from nexo.protocols.native.session import NativeSession
-from nexo.storage.format import LOG_NAME, SNAPSHOT_NAME
+from nexo.server.housekeeping import CLEAN, ROLL_TO_COMPACT, Housekeeper
+from nexo.storage.format import LOG_NAME, SNAPSHOT_NAME, log_name
 from nexo.storage.writer import Writer
 from tests.simulation.disk import Crash, Disk, Inode
 from tests.simulation.image import differences
@@ -21,6 +24,8 @@ from tests.simulation.test_crashes import NeverSyncs
 
 SEEDS = 5
 CAUGHT_WITHIN_SEEDS = 40
+WITH_CLEANING = 7
+"""The seed of a short history in which the log is cleaned and compacted."""
 
 
 @pytest.mark.parametrize("part", range(30))
@@ -41,7 +46,7 @@ def test_a_seed_repeats() -> None:
 
 
 @pytest.mark.parametrize("power", [True, False], ids=["power cut", "kill"])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3, WITH_CLEANING])
 def test_an_end_at_every_call_to_the_disk(seed: int, power: bool) -> None:
     """The same short history, ended at its first, second, third … call until it comes to its end."""
     crash_at = 0
@@ -54,6 +59,7 @@ def test_an_end_at_every_call_to_the_disk(seed: int, power: bool) -> None:
         world.ended(power)
         world.rest_and_end()
     assert crash_at > 20
+    assert seed != WITH_CLEANING or world.tally.cleanings > 0
 
 
 def short_history(world: World) -> bool:
@@ -69,12 +75,12 @@ def short_history(world: World) -> bool:
 @pytest.mark.parametrize("kinds", ["q", "s", "qs"])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_snapshot_and_the_tail_are_the_whole_log(seed: int, kinds: str) -> None:
-    world = World(seed, kinds=kinds, faults=False)
+    world = World(seed, kinds=kinds, faults=False, compacts=False)
     while world.life.log.file < 4:
         world.go()
     world.rest()
     before = {name: bytes(inode.cache) for name, inode in world.disk.inodes.items()}
-    world.compact()
+    world.life.snapshot()
     for _ in range(100):
         world.go()
     world.rest()
@@ -118,6 +124,53 @@ class ForgetsAcks(Life):
             super().apply(kind, data, start, end, address)
 
 
+class ForgetsMoves(Life):
+    """A replay that goes on referring to the old places."""
+
+    def apply(self, kind: int, data: bytes, start: int, end: int, address: int) -> None:
+        if kind not in (MOVE_BODIES, MOVE_BLOCKS):
+            super().apply(kind, data, start, end, address)
+
+
+class RemovesTooEarly(Housekeeper):
+    """The cleaned files go as soon as their bodies are moved, before a snapshot says so."""
+
+    def _look_at_cleaning(self) -> None:
+        super()._look_at_cleaning()
+        if self.state == ROLL_TO_COMPACT:
+            for number in self._node.cleaner.moving.files:
+                self._files.remove(log_name(number))
+
+
+class NeverRefers(Housekeeper):
+    """The node forgets what it has moved; a compaction does not."""
+
+    def look(self) -> None:
+        moving = self._node.cleaner.moving if self._node else None
+        if moving and moving.bytes and self.state == CLEAN:
+            moving.withdraw(0)
+        super().look()
+
+
+class RemovesEarly(Life):
+    housekeeper_class = RemovesTooEarly
+
+
+class LosesMoves(Life):
+    housekeeper_class = NeverRefers
+
+
+class SyncsNoSnapshot(Disk):
+    """A disk whose user renames a snapshot that is not on disk."""
+
+    def next_disk(self, seed: int) -> Disk:
+        return SyncsNoSnapshot(seed)
+
+    def sync(self, handle: int) -> None:
+        if self.inodes.get("snapshot.tmp") is not self.handles[handle]:
+            super().sync(handle)
+
+
 class ForgetsAcksAndImages(ForgetsAcks):
     """The same where only the model of what clients were told can notice."""
 
@@ -145,12 +198,17 @@ class ForgetsWhatWasLost(Life):
         super().try_again()
 
 
-def caught(life_class: type[Life], writer_class: type[Writer] = Writer, kinds: str = "qs") -> str:
+def caught(
+    life_class: type[Life],
+    writer_class: type[Writer] = Writer,
+    kinds: str = "qs",
+    disk_class: type[Disk] = Disk,
+) -> str:
     """What the first seed that notices says."""
     for seed in range(CAUGHT_WITHIN_SEEDS):
         try:
-            World(seed, Tally(), life_class, writer_class, kinds).run()
-        except AssertionError as error:
+            World(seed, Tally(), life_class, writer_class, kinds, disk_class=disk_class).run()
+        except (AssertionError, DamagedError) as error:
             return str(error)
     return ""
 
@@ -183,3 +241,17 @@ def test_a_replay_without_deletions_of_keys_is_caught() -> None:
 
 def test_a_node_that_forgets_what_a_full_disk_refused_is_caught() -> None:
     assert "after batch" in caught(ForgetsWhatWasLost, kinds="m")
+
+
+def test_removing_files_before_the_snapshot_is_caught() -> None:
+    """As any other order of the steps of cleaning but the right one."""
+    assert "missing" in caught(RemovesEarly)
+
+
+def test_a_snapshot_that_is_not_synced_is_caught() -> None:
+    assert caught(Life, disk_class=SyncsNoSnapshot)
+
+
+def test_moves_that_are_not_noted_are_caught() -> None:
+    assert "cannot be read" in caught(LosesMoves)
+    assert "missing" in caught(ForgetsMoves) or "cannot be read" in caught(ForgetsMoves)

@@ -12,6 +12,7 @@ This module knows neither the log's format nor a file. `storage.log.Log` is the 
     0x20 … 0x2F         retained messages
     0x30 … 0x3F         streams and their groups
     0x40                BATCH: a batch across brokers; its body is operations of the kinds above
+    0x41, 0x42          bodies of queues, blocks of streams that were written once more: brokers/moving.py
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr, u8
 
+from nexo.brokers.live import LiveBytes
 from nexo.errors import InvalidArgumentError
 
 MEMORY: Final = 0
@@ -58,8 +60,9 @@ class Journal:
     somebody waits for it to be written, though others wait for the sync. `base` is
     the address at which the open batch's operations will lie. An *address* is a place in the log, the
     number of a log file in the high 32 bits and an offset below: a body that is found there again need
-    not stay in memory. `pending_bytes` have been recorded and are not written yet. While a batch across brokers
-    is applied, `floor` is its level: what is recorded then is shown no sooner than it promises.
+    not stay in memory. `pending_bytes` have been recorded and are not written yet. `live` says how much of
+    each log file the brokers refer to. While a batch across brokers is applied, `floor` is its level: what is
+    recorded then is shown no sooner than it promises.
 
     `epoch` is the number of this life of the node: higher than that of any life before it on the same data,
     whatever the clock says and whatever was lost of the log. 0: nothing is kept, so there was none before.
@@ -77,6 +80,7 @@ class Journal:
         self.base: i64 = 0
         self.pending_bytes: i64 = 0
         self.epoch: i64 = 0
+        self.live = LiveBytes()
         self._body_start: i64 = 0
 
     def numbers_above(self) -> i64:

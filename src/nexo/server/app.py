@@ -42,7 +42,7 @@ class Server:
             config.eviction,
             level_number(config.retained_level),
         )
-        self._driver.attach(self.node)
+        self._driver.attach(self.node, self.keeper.turn_ended)
         self.listener = Listener(
             self.node,
             ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups),

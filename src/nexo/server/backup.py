@@ -53,8 +53,7 @@ class NodeBackups(Backups):
         self._asked.append(backup)
         return backup
 
-    @property
-    def pinning(self) -> bool:
+    def is_pinning(self) -> bool:
         """Whether one is about to link its files: a compaction that begins now would take what it needs.
 
         One that runs already is of batches that the backup has, too.

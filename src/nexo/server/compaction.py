@@ -18,6 +18,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from librt.strings import BytesWriter
@@ -85,24 +86,23 @@ def write_down(node: Node, snapshot: SnapshotWriter) -> set[int]:
             if len(out.out) > 0:
                 snapshot.add(out.out.getvalue())
                 out.out = BytesWriter()
-    return queues.files | node.streams.live_files()
+    return queues.files | streams.files
 
 
 class Compactor:
-    """Starts compactions, one at a time. `running` while one does."""
+    """Starts compactions, one at a time."""
 
     def __init__(self, files: Files) -> None:
-        self.running = False
         self._files = files
         self._task: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
-    def start(self, before: int) -> None:
-        """Begin with what is before a log file."""
-        self.running = True
-        self._task = asyncio.get_running_loop().create_task(self._run(before))
+    def start(self, before: int, done: Callable[[list[str]], None]) -> None:
+        """Begin with what is before a log file. `done` gets the names of the files that are left, none if it failed."""
+        self._task = asyncio.get_running_loop().create_task(self._run(before, done))
 
-    async def _run(self, before: int) -> None:
+    async def _run(self, before: int, done: Callable[[list[str]], None]) -> None:
+        names: list[str] = []
         try:
             command = [sys.executable, "-m", "nexo.server.compaction", self._files.folder, str(before)]
             self._process = await asyncio.create_subprocess_exec(
@@ -115,15 +115,17 @@ class Compactor:
             complaint = await self._process.stderr.read()
             await self._process.wait()
             if self._process.returncode == 0:
-                log.info("the log before file %d is compacted", before)
+                # A file that is open is not gone, and giving it back may take the system a while.
+                loop = asyncio.get_running_loop()
+                names = await loop.run_in_executor(None, self._files.forget_removed)
             elif self._process.returncode is not None and self._process.returncode > 0:
                 text = complaint.decode(errors="replace").strip()
                 log.error("the log before file %d could not be compacted: %s", before, text)
         except OSError as error:
             log.error("a compaction could not be started: %s", error.strerror or error)
         finally:
-            self.running = False
             self._process = None
+            done(names)
 
     async def stop(self) -> None:
         """End the one that runs: the next start does not miss it."""

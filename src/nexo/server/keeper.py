@@ -14,15 +14,15 @@ from typing import Final
 
 from nexo._version import __version__
 from nexo.errors import DataLockedError, StorageError
-from nexo.limits import COMPACTION_FILES, LOG_FILE_BYTES
+from nexo.limits import LOG_FILE_BYTES
 from nexo.node import Node
 from nexo.server.backup import NodeBackups
 from nexo.server.compaction import Compactor
+from nexo.server.housekeeping import Housekeeper
 from nexo.server.replaying import replay
 from nexo.storage.backup import unpin_all
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files, is_running
-from nexo.storage.format import SNAPSHOT_NAME
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
 from nexo.storage.thread import ThreadedWriter
@@ -59,11 +59,9 @@ class Keeper(Hooks):
         self._retry: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
         self._compactor = Compactor(self.files)
-        self._compacted = 0  # everything before this log file is in a snapshot, or will be soon
-        self._roll_file = 0
-        self._roll_batch = 0
-        self._due_files = COMPACTION_FILES
-        self._log_file_bytes = log_file_bytes
+        self._housekeeper = Housekeeper(
+            self.files, self.journal, self._compactor, log_file_bytes, self.backups.is_pinning
+        )
 
     def recover(self, node: Node) -> None:
         """Bring the node's brokers back and record from now on.
@@ -101,7 +99,7 @@ class Keeper(Hooks):
         writer = Writer(self.files, recovery.start, self._report)
         self._writer = ThreadedWriter(writer, monotonic_ms)
         self.journal.go_on(self._writer, recovery.start)
-        self._compacted = recovery.first_file
+        self._housekeeper.begin(node, recovery.first_file)
         # What the restart itself decides (a message that was lent for the last time is dead) is recorded.
         node.recovered()
         self._writer.start()
@@ -124,6 +122,10 @@ class Keeper(Hooks):
         while self.journal.synced < claimed < self.journal.batch:
             self._moved.clear()
             await self._moved.wait()
+
+    def turn_ended(self) -> None:
+        """The open batch is empty."""
+        self._housekeeper.between_turns()
 
     async def settle(self) -> None:
         """Until every reply that waits for the log has been given."""
@@ -162,28 +164,7 @@ class Keeper(Hooks):
             self._node.settled()
         self._moved.set()
         self.backups.settled()
-        self._compact_if_due()
-
-    def _compact_if_due(self) -> None:
-        """Compact when enough log files have been completed since the last time."""
-        journal = self.journal
-        if journal.file != self._roll_file:
-            self._roll_file = journal.file
-            self._roll_batch = journal.batch
-            self._due_files = max(COMPACTION_FILES, self._snapshot_bytes() // self._log_file_bytes)
-        if self._roll_file - self._compacted < self._due_files or self._compactor.running:
-            return
-        if self.backups.pinning:
-            return
-        # Only when the newest file has been begun are those before it complete and on disk.
-        if journal.written >= self._roll_batch and not journal.fenced:
-            self._compacted = self._roll_file
-            self._compactor.start(int(self._roll_file))
-
-    def _snapshot_bytes(self) -> int:
-        """A snapshot holds the values of durable keys: it is written again when the log has grown by as much."""
-        names = [name for name in self.files.names() if SNAPSHOT_NAME.fullmatch(name)]
-        return max((self.files.size(name) for name in names), default=0)
+        self._housekeeper.look()
 
     def failed(self, first_batch: int, error: str, lost: list[Batch], recoverable: bool) -> None:
         if self._node is None:
@@ -197,6 +178,7 @@ class Keeper(Hooks):
         self._node.withdraw(first_batch, error, [batch.payload for batch in lost], recoverable)
         self.backups.failed(first_batch, error)
         self._moved.set()
+        self._housekeeper.look()
 
     def _try_again(self) -> None:
         self._retry = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, final
 
 from mypy_extensions import i64
@@ -16,6 +17,10 @@ REST_SECONDS_MAX: Final = 60.0
 """Longest rest of an idle node before it looks at its deadlines again."""
 
 
+def do_nothing() -> None:
+    """Nobody is to be told."""
+
+
 @final
 class LoopDriver(Driver):
     """Calls `node.turn` after the commands of a poll, and `node.advance` when something is due."""
@@ -25,14 +30,16 @@ class LoopDriver(Driver):
         self._loop = loop
         self._clock = Clock()
         self._node: Node | None = None
+        self._turn_ended: Callable[[], None] = do_nothing
         self._timer: asyncio.TimerHandle | None = None
         self._resting = True
         self._active = False
         self._scheduled = False
 
-    def attach(self, node: Node) -> None:
-        """Give the driver its node, which was made with it."""
+    def attach(self, node: Node, turn_ended: Callable[[], None]) -> None:
+        """Give the driver its node, which was made with it, and whom to call after each turn of it."""
         self._node = node
+        self._turn_ended = turn_ended
 
     def now(self) -> i64:
         return self._clock.now_ms()
@@ -64,6 +71,7 @@ class LoopDriver(Driver):
         try:
             # While it is scheduled, a turn that is opened in here schedules no other: it is ended in here, too.
             more = node.turn()
+            self._turn_ended()
         finally:
             self._scheduled = False
             if more or node.turn_open:

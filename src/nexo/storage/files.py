@@ -175,6 +175,20 @@ class Files:
             self._readers[name] = fd
             return os.pread(fd, size, offset)
 
+    def forget_removed(self) -> list[str]:
+        """Close what is held open for reading and has been removed by another process, whose room is free then.
+
+        The names of the files that there are. It may take a while: not for the loop's thread.
+        """
+        names = self.names()
+        present = set(names)
+        with self._readers_lock:
+            gone = [name for name in self._readers if name not in present]
+            handles = [self._readers.pop(name) for name in gone]
+        for handle in handles:
+            os.close(handle)
+        return names
+
     def _forget(self, name: str) -> None:
         with self._readers_lock:
             fd = self._readers.pop(name, -1)

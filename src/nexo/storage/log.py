@@ -59,6 +59,7 @@ class Log(Journal):
     `pending_bytes` are not yet written: too many of them, and the node takes no more input. `full`: the disk
     is full, and only essential batches are taken until `try_again` is true. `fenced`: a write or a sync has
     failed, and nothing is taken until the node is started again. `fault` says why. Reading goes on always.
+    `completed` are the files that are written to no more, with their bytes, for whoever empties the list.
     """
 
     def __init__(self, files: Files, hooks: Hooks, file_bytes: i64 = LOG_FILE_BYTES) -> None:
@@ -67,6 +68,7 @@ class Log(Journal):
         self.full = False
         self.fenced = False
         self.fault = ""
+        self.completed: list[tuple[int, int]] = []
         self._files = files
         self._sink = Sink()
         self._hooks = hooks
@@ -149,6 +151,20 @@ class Log(Journal):
         Wait for it before anything is given out that counts on the epoch. It may use the reserve of a full disk.
         """
         return self.sync(essential=True)
+
+    def roll(self) -> bool:
+        """Complete the present file and begin the next one, if anything stands in it; False: not now.
+
+        Call it when the open batch is empty. A batch of no operations begins the file: once that is written,
+        everything before it is on disk.
+        """
+        if len(self.out) > 0 or self.fenced or self.full:
+            return False
+        if self._offset > HEADER_BYTES:
+            self._open_file(self._file + 1)
+        self.level = FSYNC
+        self._submit(b"", False, False)
+        return True
 
     def finish(self) -> None:
         """Close the last batch and mark the end of an orderly stop; then stop the writer."""
@@ -250,6 +266,8 @@ class Log(Journal):
         self._sink.submit(batch)
 
     def _open_file(self, number: i64) -> None:
+        if self._offset > HEADER_BYTES:
+            self.completed.append((int(self._file), int(self._offset)))
         header = Header(
             KIND_LOG, self._files.salt(), self.epoch, number, self._tail_file, self.batch, self._tail_crc
         )

@@ -178,6 +178,10 @@ def revive(parts: Parts, letter: DeadLetter, id: i64) -> QueueMessage:
     """Takes a dead letter out and its message in, under a new id; it waits nowhere yet."""
     parts.dead.remove(letter)
     message = letter.message
+    move = parts.moving.pop(int(message.id), None)
+    if move is not None:
+        move.id = id
+        parts.moving[int(id)] = move
     message.id = id
     message.attempts = 0
     message.due_at = 0

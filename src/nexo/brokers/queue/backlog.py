@@ -53,6 +53,7 @@ class Backlog:
         """Takes in a message, which waits nowhere yet. Its id is above all others."""
         self.index.add(message)
         self.bytes += message.size
+        self.bodies.refer(message)
         if not is_absent(message):
             self.bodies.added(message.size)
         if message.expires_at != 0:
@@ -193,5 +194,5 @@ class Backlog:
         if budget > 0:
             budget = self.groups.free(budget)
         if budget > 0:
-            budget = self.index.free(budget)
+            budget = self.index.free(budget, self.bodies)
         return budget

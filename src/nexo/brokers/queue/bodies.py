@@ -6,7 +6,7 @@ next, shortly before it is delivered. Knows addresses and checksums, and no orde
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import final
 
 from crc32c import crc32c
 from mypy_extensions import i64
@@ -14,10 +14,7 @@ from mypy_extensions import i64
 from nexo.brokers.journal import Journal
 from nexo.brokers.queue.message import QueueMessage
 from nexo.errors import StorageError
-from nexo.limits import READ_AHEAD_BYTES
-
-_GAP_BYTES: Final = 4_096
-"""Two bodies this close are read in one go: reading what lies between costs less than a second read."""
+from nexo.limits import READ_AHEAD_BYTES, READ_GAP_BYTES
 
 
 @final
@@ -44,6 +41,14 @@ class Bodies:
         self.bytes_max = bytes_max
         self.name = name
 
+    def refer(self, message: QueueMessage) -> None:
+        """The message is here: the log must keep its body, if that is there."""
+        self._journal.live.add(message.address, message.size)
+
+    def release(self, message: QueueMessage) -> None:
+        """The message is gone from here: the log need not keep its body for it."""
+        self._journal.live.drop(message.address, message.size)
+
     def added(self, size: i64) -> None:
         self.bytes += size
         self._account.bytes += size
@@ -69,6 +74,7 @@ class Bodies:
 
     def forget(self, message: QueueMessage) -> None:
         """The message is gone: frees its body for good."""
+        self.release(message)
         if not is_absent(message):
             self.removed(message.size)
         message.value = b""
@@ -95,7 +101,7 @@ class Bodies:
             after = first + 1
             while after < len(wanted):
                 address = wanted[after].address
-                if address < end or address > end + _GAP_BYTES or address >> 32 != start >> 32:
+                if address < end or address > end + READ_GAP_BYTES or address >> 32 != start >> 32:
                     break
                 end = address + wanted[after].size
                 after += 1

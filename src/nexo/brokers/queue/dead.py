@@ -68,6 +68,7 @@ class DeadLetters:
         letter = DeadLetter(message, reason, died_at, self.last_serial)
         self._by_id[int(message.id)] = letter
         self._order.append(letter)
+        self._bodies.refer(message)
         if not is_absent(message):
             self._bodies.added(message.size)
             if self._bodies.full:
@@ -122,6 +123,7 @@ class DeadLetters:
         """Takes out a letter that is here; its message stays as it is, its body accounted no longer."""
         del self._by_id[int(letter.message.id)]
         letter.serial = 0
+        self._bodies.release(letter.message)
         if not is_absent(letter.message):
             self._bodies.removed(letter.message.size)
         order = self._order

@@ -1,6 +1,7 @@
 """A snapshot of the queues: operations that, replayed, make them what they are now.
 
-Written in bounded slices while nothing else changes; who runs it sees to that.
+Written in bounded slices while nothing else changes, and nothing is on its way to another place in the log
+(moving.py); who runs it sees to that.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
+from nexo.brokers.queue.bodies import Bodies
 from nexo.brokers.queue.message import QueueMessage
 
 _BITS: Final = 8
@@ -147,13 +148,16 @@ class Index:
                     return message
         return None
 
-    def free(self, budget: i64) -> i64:
-        """Lets go of about so many messages; gives what is left of the budget."""
+    def free(self, budget: i64, bodies: Bodies) -> i64:
+        """Lets go of about so many messages and their bodies; gives what is left of the budget."""
         self._last = Block()
         self._last_number = -1
         while self._blocks and budget > 0:
             _, block = self._blocks.popitem()
             budget -= 1 + block.living
+            for message in block.places:
+                if message is not None:
+                    bodies.release(message)
         return budget
 
 

@@ -11,6 +11,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from nexo.brokers.journal import Journal
+from nexo.brokers.moving import Move
 from nexo.brokers.queue.agenda import Agenda
 from nexo.brokers.queue.backlog import Backlog
 from nexo.brokers.queue.bodies import Bodies, Residency
@@ -33,7 +34,7 @@ class Surroundings:
     __slots__ = ("account", "agenda", "journal", "resident_bytes_max", "trash")
 
     def __init__(self, journal: Journal, account: Residency, agenda: Agenda, resident_bytes_max: i64) -> None:
-        self.trash = Trash()
+        self.trash = Trash(journal.live)
         self.journal = journal
         self.account = account
         self.agenda = agenda
@@ -86,6 +87,7 @@ class Parts:
         "dedup",
         "definition",
         "leases",
+        "moving",
         "name",
         "next_id",
         "number",
@@ -123,6 +125,7 @@ class Parts:
         self.dedup = Dedup()
         self.leases = Leases(first_token)
         self.waiters = WaitLine()
+        self.moving: dict[int, Move] = {}  # by id: bodies whose copy is on its way to the disk
 
     @property
     def title(self) -> str:

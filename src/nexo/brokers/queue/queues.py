@@ -12,12 +12,14 @@ from typing import final
 from mypy_extensions import i64
 
 from nexo.brokers.journal import Journal
+from nexo.brokers.moving import MOVE_BODIES, Moving
 from nexo.brokers.queue import records, replay
 from nexo.brokers.queue.agenda import Agenda
 from nexo.brokers.queue.bodies import Residency
 from nexo.brokers.queue.consumers import Consumer
 from nexo.brokers.queue.definition import OPTIONS, Definition, compare
 from nexo.brokers.queue.dump import DumpJob
+from nexo.brokers.queue.moving import BodyMover, replay_bodies
 from nexo.brokers.queue.parts import Parts, Surroundings
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.replay import Reader
@@ -230,6 +232,8 @@ class Queues:
             )
         if kind == records.DELETE:
             self._remove(queue)
+        elif kind == MOVE_BODIES:
+            replay_bodies(queue.parts, reader)
         else:
             replay.apply(queue.parts, kind, reader)
 
@@ -238,6 +242,10 @@ class Queues:
         above = self._around.journal.numbers_above()
         for queue in self._by_number.values():
             replay.recovered(queue.parts, above, now)
+
+    def mover(self, moving: Moving) -> BodyMover:
+        """Writes bodies once more, whose files are to go; see brokers/moving.py."""
+        return BodyMover(moving, [queue.parts for queue in self._by_number.values()])
 
     def dump(self, out: Journal, now: i64, with_memory: bool = True) -> DumpJob:
         """A job that writes what all queues are now; see DumpJob."""

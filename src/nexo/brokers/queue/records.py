@@ -150,6 +150,7 @@ class Records:
         write_i32_be(out, 1)
         write_item(journal, out, message)
         journal.end()
+        journal.live.add(message.address, message.size)
 
     def pushed_many(self, messages: list[QueueMessage], now: i64) -> None:
         """Messages with consecutive ids, as one operation."""
@@ -160,6 +161,7 @@ class Records:
         write_i32_be(out, i32(len(messages)))
         for message in messages:
             write_item(journal, out, message)
+            journal.live.add(message.address, message.size)
         journal.end()
 
     def delivered(self, deliveries: list[Delivery]) -> None:

@@ -10,6 +10,7 @@ from typing import final
 
 from mypy_extensions import i64
 
+from nexo.brokers.live import LiveBytes
 from nexo.brokers.queue.backlog import Backlog
 from nexo.brokers.queue.dead import DeadLetter
 
@@ -18,9 +19,10 @@ from nexo.brokers.queue.dead import DeadLetter
 class Trash:
     """Backlogs and lists of dead letters that wait to be freed."""
 
-    __slots__ = ("_backlogs", "_letters")
+    __slots__ = ("_backlogs", "_letters", "_live")
 
-    def __init__(self) -> None:
+    def __init__(self, live: LiveBytes) -> None:
+        self._live = live
         self._backlogs: list[Backlog] = []
         self._letters: list[list[DeadLetter]] = []
 
@@ -44,7 +46,9 @@ class Trash:
         while budget > 0 and self._letters:
             letters = self._letters[-1]
             while letters and budget > 0:
-                letters.pop()
+                letter = letters.pop()
+                if letter.serial != 0:
+                    self._live.drop(letter.message.address, letter.message.size)
                 budget -= 1
             if not letters:
                 self._letters.pop()

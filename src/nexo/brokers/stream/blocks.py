@@ -21,12 +21,13 @@ from nexo.errors import StorageError
 class Blocks:
     """Blocks in order. `bytes` is the size of all of them."""
 
-    __slots__ = ("_commons", "_resident", "_tail_bytes", "_tail_place", "bytes", "index")
+    __slots__ = ("_commons", "_live", "_resident", "_tail_bytes", "_tail_place", "bytes", "index")
 
     def __init__(self, commons: Commons) -> None:
         self.index = BlockIndex()
         self.bytes: i64 = 0
         self._commons = commons
+        self._live = commons.journal.live
         self._resident: dict[int, bytes] = {}  # by first sequence
         self._tail_place: i64 = 0  # the settled blocks from here on have been put in the cache
         self._tail_bytes: i64 = 0
@@ -43,25 +44,45 @@ class Blocks:
         """As `add`, for a block that is in the log alone."""
         self.index.append(first, time, address, size, crc)
         self.bytes += size
-        self._commons.refer(address, size)
+        self._live.add(address, size)
 
     def at(self, seq: i64) -> tuple[bytes, i64]:
         """The block that holds a sequence, and its first sequence. Raises StorageError."""
         place = self.index.place_of(seq)
         first = self.index.first(place)
-        block = self._resident.get(first)
-        if block is not None:
-            return block, first
-        address = self.index.address(place)
-        cache = self._commons.cache
-        block = cache.get(address)
+        block = self.in_memory(place)
         if block is None:
-            size = self.index.size(place)
-            block = self._commons.journal.read(address, size)
-            if len(block) != size or crc32c(block) != self.index.crc(place):
-                raise StorageError(f"the block at {address >> 32}:{address & 0xFFFFFFFF} is damaged")
-            cache.put(address, block)
+            block = self.read(place)
+            self._commons.cache.put(self.index.address(place), block)
         return block, first
+
+    def in_memory(self, place: i64) -> bytes | None:
+        """The block at a place, if it need not be read."""
+        block = self._resident.get(self.index.first(place))
+        if block is None:
+            block = self._commons.cache.get(self.index.address(place))
+        return block
+
+    def read(self, place: i64) -> bytes:
+        """The block at a place, from the log. Raises StorageError."""
+        address = self.index.address(place)
+        size = self.index.size(place)
+        block = self._commons.journal.read(address, size)
+        if len(block) != size or crc32c(block) != self.index.crc(place):
+            raise StorageError(f"the block at {address >> 32}:{address & 0xFFFFFFFF} is damaged")
+        return block
+
+    def lies_at(self, first: i64, old: i64, new: i64) -> None:
+        """The block that begins with a sequence lies elsewhere now, if it is still there, and at `old`."""
+        index = self.index
+        if len(index) == 0 or first < index.first(0):
+            return
+        place = index.place_of(first)
+        if index.first(place) == first and index.address(place) == old:
+            self._live.drop(old, index.size(place))
+            self._live.add(new, index.size(place))
+            index.move(place, new)
+            self._commons.cache.move(old, new)
 
     def after(self, first: i64, end: i64) -> i64:
         """The sequence that follows the block which begins at `first`; `end` follows the newest."""
@@ -97,7 +118,7 @@ class Blocks:
         index = self.index
         place: i64 = len(index) - 1
         while place >= 0 and index.first(place) >= first:
-            self._commons.refer(index.address(place), -index.size(place))
+            self._live.drop(index.address(place), index.size(place))
             index.move(place, 0)
             place -= 1
 
@@ -107,7 +128,7 @@ class Blocks:
         place: i64 = len(index) - 1
         while place >= 0 and index.first(place) >= first:
             size = index.size(place)
-            self._commons.refer(index.address(place), -size)
+            self._live.drop(index.address(place), size)
             self.bytes -= size
             self._resident.pop(index.first(place), None)
             index.pop()
@@ -121,7 +142,7 @@ class Blocks:
             size = index.size(count)
             address = index.address(count)
             self.bytes -= size
-            self._commons.refer(address, -size)
+            self._live.drop(address, size)
             resident = self._resident.pop(index.first(count), None)
             if resident is None:
                 self._commons.cache.drop(address)

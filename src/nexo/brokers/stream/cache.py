@@ -40,6 +40,12 @@ class BlockCache:
         while self.bytes > self.bytes_max and len(self._blocks) > 1:
             self.drop(next(iter(self._blocks)))
 
+    def move(self, old: i64, new: i64) -> None:
+        """The block at an address lies elsewhere now."""
+        block = self._blocks.pop(old, None)
+        if block is not None:
+            self._blocks[new] = block
+
     def drop(self, address: i64) -> None:
         """Lets a block go, if it is here."""
         block = self._blocks.pop(address, None)

@@ -57,7 +57,7 @@ class Staged:
 
 @final
 class Commons:
-    """Shared by the streams of one node. `live_bytes` tells how much of each log file is referenced."""
+    """Shared by the streams of one node."""
 
     __slots__ = (
         "_to_disk",
@@ -65,7 +65,6 @@ class Commons:
         "agenda",
         "cache",
         "journal",
-        "live_bytes",
         "members",
         "opened",
         "random",
@@ -78,7 +77,6 @@ class Commons:
         self.agenda = Agenda()
         self.cache = BlockCache(cache_bytes_max)
         self.tail_bytes_max = tail_bytes_max
-        self.live_bytes: dict[int, int] = {}
         self.members: dict[object, dict[bytes, Membership]] = {}  # by consumer, and consumer id
         self.opened: list[Stager] = []  # those with appends that are not recorded yet
         self._to_system: deque[Staged] = deque()
@@ -130,13 +128,3 @@ class Commons:
             while line and line[-1].batch >= first_batch:
                 staged = line.pop()
                 staged.stager.retract(staged)
-
-    def refer(self, address: i64, size: i64) -> None:
-        """Bytes of the log are referenced from now on (or no longer: a negative size)."""
-        if address != 0:
-            file = address >> 32
-            left = self.live_bytes.get(file, 0) + size
-            if left > 0:
-                self.live_bytes[file] = left
-            else:
-                self.live_bytes.pop(file, None)

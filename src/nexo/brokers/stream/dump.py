@@ -28,10 +28,12 @@ _INDEX_BLOCKS: Final = 500  # in one operation
 class DumpJob:
     """Call `step` until it is true. Begin when the open batch is empty; use it when that is on disk.
 
-    Log files that `live_files` names at the beginning must stay as long as the snapshot does.
+    A block that is in the log is referred to by its address: `files` are the numbers of the log files that must
+    stay as long as the snapshot does.
     """
 
     def __init__(self, registry: Registry, journal: Journal) -> None:
+        self.files: set[int] = set()
         self._journal = journal
         self._streams = [(stream, int(stream.recorded_seq())) for stream in registry.by_number.values()]
         self._streams.reverse()
@@ -105,6 +107,7 @@ class DumpJob:
             write_i32_be(entries, i32(after - first))
             write_i64_be(entries, index.time(place))
             write_i64_be(entries, index.address(place))
+            self.files.add(int(index.address(place) >> 32))
             write_i32_be(entries, i32(index.size(place)))
             write_i64_be(entries, index.crc(place))
             count += 1

@@ -87,6 +87,12 @@ class Body:
     def small(self) -> i64:
         return i64(read_i32_be(self.data, self._step(4)))
 
+    def skip_text(self) -> i64:
+        """Passes over a text; its length."""
+        size = self.small()
+        self._step(size)
+        return size
+
     def text(self) -> bytes:
         size = self.small()
         start = self._step(size)

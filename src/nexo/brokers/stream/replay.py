@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from nexo.brokers.moving import MOVE_BLOCKS
 from nexo.brokers.stream.definition import OPTIONS, Definition
 from nexo.brokers.stream.group import Group
 from nexo.brokers.stream.letters import DeadLetter
+from nexo.brokers.stream.moving import replay_blocks
 from nexo.brokers.stream.operations import (
     APPEND,
     BURY,
@@ -42,6 +44,10 @@ def replay(registry: Registry, kind: i64, data: bytes, start: i64, end: i64, add
         stream = registry.by_number.get(body.number())
         if stream is not None:
             _append(stream, body, address - start if address != 0 else 0)
+    elif kind == MOVE_BLOCKS:
+        stream = registry.by_number.get(body.number())
+        if stream is not None:
+            replay_blocks(stream, body, address - start)
     elif kind == CREATE:
         _create(registry, body)
     elif kind == DELETE or kind == TRIM or kind == INDEX or kind == PRODUCER or kind == JOIN or kind == GROUP:

@@ -12,10 +12,12 @@ from librt.strings import write_i64_be
 from mypy_extensions import i64
 
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
+from nexo.brokers.moving import Moving
 from nexo.brokers.stream.commons import Commons
 from nexo.brokers.stream.definition import check, compare, complete
 from nexo.brokers.stream.dump import DumpJob, write_create
 from nexo.brokers.stream.group import Group, Member
+from nexo.brokers.stream.moving import BlockMover
 from nexo.brokers.stream.operations import DELETE
 from nexo.brokers.stream.registry import Registry
 from nexo.brokers.stream.replay import replay
@@ -222,14 +224,9 @@ class Streams:
         """Writes the present state to a snapshot, a portion at each step: see DumpJob."""
         return DumpJob(self._registry, journal)
 
-    def live_files(self) -> set[int]:
-        """The numbers of the log files that hold blocks which may still be read."""
-        return set(self.commons.live_bytes)
-
-    @property
-    def live_bytes(self) -> dict[int, int]:
-        """How many bytes of each log file are blocks which may still be read."""
-        return self.commons.live_bytes
+    def mover(self, moving: Moving) -> BlockMover:
+        """Writes blocks once more, whose files are to go; see brokers/moving.py."""
+        return BlockMover(moving, list(self._registry.by_number.values()))
 
     def counts(self) -> Counts:
         """Totals over all streams and groups, for metrics; the work is that of walking over them."""
