@@ -24,7 +24,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build test lint format generate fuzz kill simulate bench clean
+.PHONY: help run build test lint format generate fuzz kill simulate turns bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -61,6 +61,9 @@ kill: $(SETUP)  ## Kill a server under load ROUNDS times (default 20); look for 
 
 simulate: $(SETUP)  ## Run a whole node on a simulated disk, with faults, for SECONDS (SEED=n repeats one)
 	$(PY) -m tests.simulation.simulate --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+turns: $(SETUP)  ## Measure the longest turn of the loop with millions of keys and messages alive
+	$(PY) tests/faults/turns.py $(ARGS)
 
 bench: $(SETUP) $(VENV)/.bench  ## Measure Nexo and its peers; writes docs/benchmarks.md
 	$(PY) benchmarks/run.py $(ARGS)

@@ -8,11 +8,19 @@ import pytest
 
 from nexo.brokers.entry import Entry
 from nexo.brokers.keyindex import BLOCK_KEYS_MAX, SMALL, KeyIndex, successor
+from nexo.brokers.table import Table
 
 
-def table(count: int, seed: int = 1) -> dict[bytes, Entry]:
+def table(count: int, seed: int = 1) -> Table:
     rng = random.Random(seed)
-    return {b"%08d" % rng.randrange(10**8): Entry(b"", 1) for _ in range(count)}
+    return filled([b"%08d" % rng.randrange(10**8) for _ in range(count)])
+
+
+def filled(keys: list[bytes]) -> Table:
+    entries = Table()
+    for key in keys:
+        entries[key] = Entry(b"", 1)
+    return entries
 
 
 def keys_of(index: KeyIndex) -> list[bytes]:
@@ -56,7 +64,7 @@ def test_build_in_slices_while_keys_come_and_go() -> None:
 
 @pytest.mark.parametrize("order", ["up", "down", "random"])
 def test_inserts_and_removals_keep_the_order(order: str) -> None:
-    entries: dict[bytes, Entry] = {}
+    entries = Table()
     index = KeyIndex()
     index.settle(entries)
     keys = [b"%06d" % number for number in range(6_000)]
@@ -96,9 +104,7 @@ def test_few_notes_wait_and_many_are_merged_in_slices() -> None:
 
 
 def test_count_and_take_touch_only_the_prefix() -> None:
-    entries = {
-        b"%s:%05d" % (name, number): Entry(b"", 1) for name in (b"a", b"b", b"c") for number in range(3_000)
-    }
+    entries = filled([b"%s:%05d" % (name, number) for name in (b"a", b"b", b"c") for number in range(3_000)])
     index = KeyIndex()
     index.settle(entries)
     assert (index.count(b""), index.count(b"b:"), index.count(b"b:0001"), index.count(b"d")) == (

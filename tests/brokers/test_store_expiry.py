@@ -161,7 +161,7 @@ def test_clear_frees_in_portions() -> None:
 def test_a_long_list_is_freed_in_portions_too() -> None:
     left = Leftovers()
     keys = [b"%d" % number for number in range(10_000)]
-    left.add({}, [keys, [b"x"]])
+    left.add([], [keys, [b"x"]])
     assert left.step(1_000) == 0
     assert len(keys) == 10_000 - 998, "the short list costs one step, its key another"
     assert bool(left)

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
-from nexo.brokers.entry import Entry
+from nexo.brokers.table import Table
 from nexo.errors import TooOldError
 
 CHANGE_SET: Final = 1
@@ -276,7 +276,7 @@ class Changes:
                 return True
         return False
 
-    def watched(self, entries: dict[bytes, Entry]) -> list[bytes]:
+    def watched(self, entries: Table) -> list[bytes]:
         """The keys of a table that anybody watches; looks at all of them only when prefixes are watched."""
         if self._by_length:
             return [key for key in entries if self.anybody(key)]

@@ -11,6 +11,8 @@ from typing import Final, final
 
 from mypy_extensions import i32, i64, mypyc_attr
 
+from nexo.brokers.untracked import untrack
+
 ENTRY_BYTES: Final = 208
 """What a key costs beyond its own bytes and those of its value: the entry (64), the headers of two byte
 strings (33 each) and its share of the table. Measured with a million keys of 16 + 64 bytes, compiled."""
@@ -27,6 +29,7 @@ class Bucket:
         self.code = code
         self.wake = wake
         self.keys: list[bytes] = []
+        untrack(self.keys)
 
 
 @final

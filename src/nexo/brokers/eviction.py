@@ -12,6 +12,8 @@ from typing import Final, final
 from mypy_extensions import i32, i64
 
 from nexo.brokers.entry import Entry
+from nexo.brokers.table import Table
+from nexo.brokers.untracked import untrack
 
 REJECT: Final = 0
 LRU: Final = 1
@@ -44,12 +46,13 @@ class Evictor:
         self.policy = policy
         self.bytes: i64 = 0
         self._keys: list[bytes] = []
+        untrack(self._keys)
         self._random: i64 = ((seed ^ 0x2545_F491) & _WORD) or 1
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def note(self, key: bytes, entry: Entry, size: i64, entries: dict[bytes, Entry]) -> None:
+    def note(self, key: bytes, entry: Entry, size: i64, entries: Table) -> None:
         """An entry is new, or its expiry has changed. `size` is its account."""
         wanted = self.policy != REJECT and (self.policy != TTL or entry.expires_at != 0)
         if wanted and entry.slot < 0:
@@ -59,7 +62,7 @@ class Evictor:
         elif not wanted and entry.slot >= 0:
             self.forget(entry, size, entries)
 
-    def forget(self, entry: Entry, size: i64, entries: dict[bytes, Entry]) -> None:
+    def forget(self, entry: Entry, size: i64, entries: Table) -> None:
         """An entry leaves the table (where all others still are) or may no longer be evicted."""
         slot = entry.slot
         if slot < 0:
@@ -90,7 +93,7 @@ class Evictor:
                 uses += 1
         entry.clock = i32((minutes << 8) | uses)
 
-    def choose(self, entries: dict[bytes, Entry], now: i64, kept: dict[bytes, int]) -> bytes | None:
+    def choose(self, entries: Table, now: i64, kept: dict[bytes, int]) -> bytes | None:
         """The best victim of a sample that is not among `kept`; None if all that may be evicted are."""
         count: i64 = len(self._keys)
         if count == 0:

@@ -16,6 +16,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from nexo.brokers.entry import Bucket, Entry
+from nexo.brokers.table import Table
 
 FINE_MS: Final = 16
 """Width of the nearest buckets: how late a key may be removed (it is not readable in between)."""
@@ -104,7 +105,7 @@ class Expiry:
             wake = bucket.wake
         return wake
 
-    def due_keys(self, now: i64, entries: dict[bytes, Entry]) -> set[bytes]:
+    def due_keys(self, now: i64, entries: Table) -> set[bytes]:
         """Keys that are past their time and still in the table."""
         found: set[bytes] = set()
         for bucket in self._all():
@@ -133,7 +134,7 @@ class Expiry:
             return True
         return self.stale > _STALE_SLACK and self.stale > self.items // 2
 
-    def sweep(self, entries: dict[bytes, Entry], budget: i64) -> i64:
+    def sweep(self, entries: Table, budget: i64) -> i64:
         """Drops stale items, looking at no more than `budget`; gives what is left of the budget.
 
         A bucket's living keys move to a new bucket of the same time, so that a key that stands twice in
@@ -157,7 +158,7 @@ class Expiry:
                 self._sweeping = None
         return budget
 
-    def _sweep_bucket(self, bucket: Bucket, entries: dict[bytes, Entry], budget: i64) -> i64:
+    def _sweep_bucket(self, bucket: Bucket, entries: Table, budget: i64) -> i64:
         keys = bucket.keys
         while keys and budget > 0:
             budget -= 1

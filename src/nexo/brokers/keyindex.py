@@ -2,7 +2,7 @@
 
 Owns sorted blocks of keys and the list of keys that have come or gone since they were last in order. It
 does not know values or expiry. Until the first prefix operation it is cold and costs nothing; then it is
-built in slices from one copy of the table's keys, and from there on a new or deleted key costs one append.
+built in slices from copies of the table's parts, and from there on a new or deleted key costs one append.
 Whether a key that was noted is in the table is looked up when it is merged: merging twice does no harm,
 and a key that was deleted and set again stands in the order once.
 """
@@ -10,11 +10,13 @@ and a key that was deleted and set again stands in the order once.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import islice
 from typing import Final, final
 
 from mypy_extensions import i64
 
-from nexo.brokers.entry import Entry
+from nexo.brokers.table import Table
+from nexo.brokers.untracked import untrack
 
 BLOCK_KEYS_MAX: Final = 1_024
 """A block that grows past this is split: insertion moves half of it, a few hundred bytes."""
@@ -34,14 +36,16 @@ _WARM: Final = 3
 class KeyIndex:
     """Sorted blocks of keys. `blocks` are for reading, and only after `settle`."""
 
-    __slots__ = ("_last", "_noted", "_piles", "_source", "_splitters", "_state", "blocks")
+    __slots__ = ("_last", "_noted", "_piles", "_shard", "_source", "_splitters", "_state", "blocks")
 
     def __init__(self) -> None:
         self.blocks: list[list[bytes]] = []
         self._last: list[bytes] = []  # the last key of each block
         self._noted: list[bytes] = []
         self._state: i64 = _COLD
-        # While it is built: keys to come, the keys that part the piles, the piles (in reverse when sorting).
+        # While it is built: the part of the table that is next, keys of the one before it, the keys that part the
+        # piles, the piles (in reverse when sorting).
+        self._shard: i64 = 0
         self._source: list[bytes] = []
         self._splitters: list[bytes] = []
         self._piles: list[list[bytes]] = []
@@ -54,13 +58,18 @@ class KeyIndex:
         """A key has come or gone."""
         self._noted.append(key)
 
-    def start(self, entries: dict[bytes, Entry]) -> None:
+    def start(self, entries: Table) -> None:
         """Leaves the cold state: from here on every key that comes or goes must be noted."""
-        source = list(entries)
-        step = max(_BLOCK_KEYS // 2, len(source) // _SPLITTERS_MAX + 1)
-        self._splitters = sorted(source[::step])
+        wanted = min(_SPLITTERS_MAX, len(entries) // (_BLOCK_KEYS // 2) + 1)
+        sample: list[bytes] = []
+        for shard in entries.shards:  # keys are in them at random, so the first are as good as any
+            if len(sample) >= wanted:
+                break
+            sample.extend(islice(shard, wanted - len(sample)))
+        sample.sort()
+        self._splitters = sample
         self._piles = [[] for _ in range(len(self._splitters) + 1)]
-        self._source = source
+        self._shard = 0
         self._state = _SPREADING
 
     def ready(self) -> bool:
@@ -71,33 +80,41 @@ class KeyIndex:
         """Whether `step` has work to do."""
         return self._state != _COLD and not self.ready()
 
-    def step(self, entries: dict[bytes, Entry], budget: i64) -> i64:
+    def step(self, entries: Table, budget: i64) -> i64:
         """Handles about `budget` keys; gives what is left of the budget."""
         if self._state == _SPREADING:
-            budget = self._spread(budget)
+            budget = self._spread(entries, budget)
         while self._state == _SORTING and budget > 0:
             budget -= self._sort_pile()
         if self._state == _WARM and budget > 0:
             budget = self._merge(entries, budget)
         return budget
 
-    def settle(self, entries: dict[bytes, Entry]) -> None:
+    def settle(self, entries: Table) -> None:
         """Brings the order fully up to date, however long it takes: the keys are then exactly the table's."""
         if self._state == _COLD:
             self.start(entries)
         while self._state != _WARM or self._noted:
             self.step(entries, 1_000_000)
 
-    def _spread(self, budget: i64) -> i64:
-        source, splitters, piles = self._source, self._splitters, self._piles
-        while source and budget > 0:
+    def _spread(self, entries: Table, budget: i64) -> i64:
+        """Puts keys on piles, one part of the table after the other: what comes to one meanwhile is noted, too."""
+        splitters, piles = self._splitters, self._piles
+        while budget > 0:
+            source = self._source
+            if not source:
+                if self._shard == len(entries.shards):
+                    piles.reverse()
+                    self._splitters = []
+                    self._state = _SORTING
+                    break
+                self._source = list(entries.shards[self._shard])
+                self._shard += 1
+                budget -= 1
+                continue
             budget -= 1
             key = source.pop()
             piles[bisect_right(splitters, key)].append(key)
-        if not source:
-            piles.reverse()
-            self._splitters = []
-            self._state = _SORTING
         return budget
 
     def _sort_pile(self) -> i64:
@@ -110,11 +127,12 @@ class KeyIndex:
         count = len(pile)
         for start in range(0, count, _BLOCK_KEYS):
             block = pile[start : start + _BLOCK_KEYS]
+            untrack(block)
             self.blocks.append(block)
             self._last.append(block[-1])
         return count + 1
 
-    def _merge(self, entries: dict[bytes, Entry], budget: i64) -> i64:
+    def _merge(self, entries: Table, budget: i64) -> i64:
         """Puts noted keys where they belong, the latest first: taking the oldest would move the others."""
         noted = self._noted
         count: i64 = len(noted)
@@ -154,7 +172,9 @@ class KeyIndex:
         if len(block) > BLOCK_KEYS_MAX:
             # Keys that only grow leave full blocks behind, others need room on both sides.
             half = BLOCK_KEYS_MAX if number == len(self.blocks) - 1 else len(block) // 2
-            self.blocks.insert(number + 1, block[half:])
+            upper = block[half:]
+            untrack(upper)
+            self.blocks.insert(number + 1, upper)
             self._last.insert(number, block[half - 1])
             del block[half:]
 

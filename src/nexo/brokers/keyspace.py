@@ -17,6 +17,7 @@ from nexo.brokers.eviction import Evictor
 from nexo.brokers.journal import MEMORY, Journal
 from nexo.brokers.keyindex import SMALL, KeyIndex, successor
 from nexo.brokers.maps import Maps
+from nexo.brokers.table import Table
 
 # What `_tracking` says is in use.
 INDEX: Final = 1
@@ -47,7 +48,7 @@ class Keyspace:
         self.version: i64 = 0
         self.mapped = False
         self.maps = Maps(journal)
-        self._entries: dict[bytes, Entry] = {}
+        self._entries = Table()
         self._index = KeyIndex()
         self._evictor = evictor
         self._changes = changes

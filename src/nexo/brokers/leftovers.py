@@ -26,10 +26,9 @@ class Leftovers:
     def __bool__(self) -> bool:
         return len(self._tables) > 0 or len(self._lists) > 0
 
-    def add(self, table: dict[bytes, Entry], lists: list[list[bytes]]) -> None:
+    def add(self, tables: list[dict[bytes, Entry]], lists: list[list[bytes]]) -> None:
         """Takes over what is given up; the caller must keep no reference."""
-        if table:
-            self._tables.append(table)
+        self._tables.extend([table for table in tables if table])
         self._lists.extend(lists)
 
     def step(self, budget: i64) -> i64:

@@ -34,6 +34,7 @@ from nexo.brokers.entry import ENTRY_BYTES, Entry
 from nexo.brokers.eviction import Evictor
 from nexo.brokers.journal import FLUSH, LEVELS, MEMORY, Journal
 from nexo.brokers.keyindex import KeyIndex
+from nexo.brokers.table import Table
 from nexo.errors import LimitExceededError, ResourceConfigConflictError, ResourceNotFoundError
 from nexo.limits import JOURNAL_PENDING_BYTES_MAX, MAP_PREFIX_BYTES_MAX, STORE_MAPS_MAX
 
@@ -326,9 +327,7 @@ class Maps:
 
     # Moving.
 
-    def move(
-        self, index: KeyIndex, entries: dict[bytes, Entry], evictor: Evictor | None, budget: i64
-    ) -> list[bytes]:
+    def move(self, index: KeyIndex, entries: Table, evictor: Evictor | None, budget: i64) -> list[bytes]:
         """Moves about `budget` keys on; those of them that the store has to delete.
 
         `index` is up to date. Does nothing while the journal has enough to write.
@@ -351,7 +350,7 @@ class Maps:
             moving.cursor = key
         return removed
 
-    def _move(self, key: bytes, entry: Entry, evictor: Evictor | None, entries: dict[bytes, Entry]) -> i64:
+    def _move(self, key: bytes, entry: Entry, evictor: Evictor | None, entries: Table) -> i64:
         """One key; how many steps more than one that was."""
         moving = self.moving
         assert moving is not None
@@ -388,7 +387,7 @@ class Maps:
         if level != MEMORY:
             self._record_delete(key, version, level)
 
-    def record_lost(self, entries: dict[bytes, Entry], version: i64) -> None:
+    def record_lost(self, entries: Table, version: i64) -> None:
         """There is room again: what the keys are whose latest change could not be stored."""
         lost, self.lost = self.lost, {}
         for key in lost:

@@ -38,6 +38,7 @@ from nexo.brokers.keyspace import MAPS as _MAPS
 from nexo.brokers.keyspace import Keyspace
 from nexo.brokers.leftovers import Leftovers
 from nexo.brokers.message import int_value
+from nexo.brokers.table import Table
 from nexo.errors import InvalidArgumentError, MemoryLimitError
 from nexo.limits import CHANGES_BYTES_MAX, CHANGES_MAX
 
@@ -426,24 +427,24 @@ class Store(Keyspace):
         watches. The change log does not hold them: a watch cannot resume from before a clear.
         """
         deleted: i64 = len(self._entries) - len(self._expiry.due_keys(now, self._entries))
-        entries, self._entries = self._entries, {}
+        entries, self._entries = self._entries, Table()
         if self._tracking & _LOG:
             for key in self._changes.watched(entries):
                 self.version += 1
                 self._changes.tell(CHANGE_DELETED, self.version, key)
-        if entries:
+        if len(entries) > 0:
             self.version += 1
         if self._tracking & _LOG:
             self._changes.cleared(self.version)
         lists = self._expiry.lists() + self._evictor.lists() + self._index.lists()
-        self._leftovers.add(entries, lists)
+        self._leftovers.add(entries.shards, lists)
         self._expiry = Expiry()
         self._evictor = self._evictor.emptied()
         self._index = KeyIndex()
         self._tracking &= ~_INDEX
         self._backlog = 0
         self.memory_bytes = 0
-        if entries:
+        if len(entries) > 0:
             self.maps.cleared_all(self.version)
         return deleted
 

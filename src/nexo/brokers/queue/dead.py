@@ -11,6 +11,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from nexo.brokers.queue.bodies import Bodies, is_absent
 from nexo.brokers.queue.message import QueueMessage
+from nexo.brokers.untracked import untrack
 
 _SLACK: Final = 64  # letters that are gone and not worth tidying
 
@@ -56,6 +57,7 @@ class DeadLetters:
         self._bodies = bodies
         self._by_id: dict[int, DeadLetter] = {}
         self._order: list[DeadLetter] = []  # by death; those that are gone stay until it is tidied
+        untrack(self._order)
         self._head: i64 = 0
         self.last_serial: i64 = 0
 
@@ -134,6 +136,7 @@ class DeadLetters:
             self._head = 0
         if len(order) - self._head > 2 * len(self._by_id) + _SLACK:
             self._order = [one for one in order[self._head :] if one.serial != 0]
+            untrack(self._order)
             self._head = 0
 
     def clear(self) -> list[DeadLetter]:
@@ -141,6 +144,7 @@ class DeadLetters:
         order = self._order
         self._bodies.removed(self._bodies.bytes)
         self._order = []
+        untrack(self._order)
         self._head = 0
         self._by_id = {}
         return order

@@ -11,6 +11,7 @@ from typing import final
 
 from mypy_extensions import i64, mypyc_attr
 
+from nexo.brokers.untracked import untrack
 from nexo.errors import LimitExceededError
 from nexo.limits import DEDUP_KEYS_MAX
 
@@ -37,6 +38,7 @@ class Dedup:
     def __init__(self) -> None:
         self._keys: dict[bytes, DedupKey] = {}
         self._new: list[DedupKey] = []
+        untrack(self._new)
         self._old: list[DedupKey] = []  # the next to end is last
 
     def __len__(self) -> int:
@@ -72,6 +74,7 @@ class Dedup:
                     return None
                 self._old = self._new
                 self._new = []
+                untrack(self._new)
                 self._old.reverse()
             entry = self._old[-1]
             if self._keys.get(entry.key) is entry:

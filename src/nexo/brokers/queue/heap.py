@@ -11,6 +11,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from nexo.brokers.queue.message import QueueMessage
+from nexo.brokers.untracked import untrack
 
 BY_ID: Final = 0
 BY_DUE: Final = 1
@@ -26,6 +27,7 @@ class MessageHeap:
     def __init__(self, key: i64) -> None:
         self._key = key
         self._messages: list[QueueMessage] = []
+        untrack(self._messages)
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -81,6 +83,7 @@ class MessageHeap:
         self._order()
 
     def _order(self) -> None:
+        untrack(self._messages)
         place: i64 = (i64(len(self._messages)) >> 1) - 1
         while place >= 0:
             self._sink(place, self._messages[place])

@@ -14,6 +14,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from nexo.brokers.queue.bodies import Bodies
 from nexo.brokers.queue.message import QueueMessage
+from nexo.brokers.untracked import untrack
 
 _BITS: Final = 8
 _MASK: Final = (1 << _BITS) - 1
@@ -82,8 +83,12 @@ class Index:
     def _complete(self, number: i64) -> None:
         """Packs or lets go of the block that was the newest: its messages may have gone already."""
         block = self._blocks.get(int(number))
-        if block is not None and block.living <= _SPARSE:
+        if block is None:
+            return
+        if block.living <= _SPARSE:
             self._shrink(block, number)
+        else:
+            untrack(block.places)
 
     def _shrink(self, block: Block, number: i64) -> None:
         if block.living == 0:
@@ -94,6 +99,7 @@ class Index:
         living = [one for one in block.places if one is not None]
         block.places = []
         block.places.extend(living)
+        untrack(block.places)
         block.packed = True
 
     def get(self, id: i64) -> QueueMessage | None:

@@ -16,6 +16,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from nexo.brokers.queue.message import NO_MESSAGE, Delivery
+from nexo.brokers.untracked import untrack
 from nexo.limits import REPEATED_ACKS_MAX
 
 _ENDED: Final = -1
@@ -45,6 +46,7 @@ class Leases:
         self.next_token = next_token
         self.count: i64 = 0
         self._ring: list[Delivery | None] = []  # by token, from `_base` on; None = ended
+        untrack(self._ring)
         self._base = next_token
         self._head: i64 = 0  # before this place all have ended or moved
         self._ring_living: i64 = 0
@@ -59,6 +61,7 @@ class Leases:
             self.next_token = token
             self._base = token
             self._ring = []
+            untrack(self._ring)
             self._head = 0
 
     def add(self, delivery: Delivery) -> None:

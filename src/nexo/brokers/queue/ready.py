@@ -13,6 +13,7 @@ from mypy_extensions import i64
 
 from nexo.brokers.queue.heap import BY_ID, MessageHeap
 from nexo.brokers.queue.message import READY, QueueMessage
+from nexo.brokers.untracked import untrack
 
 CHUNK: Final = 1_024
 """Messages in one piece of a line: pieces are taken up and given back whole."""
@@ -43,6 +44,7 @@ class Line:
         self._newest = message.id
         self._tail.append(message)
         if len(self._tail) == CHUNK:
+            untrack(self._tail)
             self._chunks.append(self._tail)
             self._tail = []
 
@@ -132,6 +134,7 @@ class Line:
         for chunk in self._chunks:
             living = [message for message in chunk if message.state == READY]
             if living:
+                untrack(living)
                 chunks.append(living)
                 self.size += len(living)
         self._chunks = chunks
