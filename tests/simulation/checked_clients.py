@@ -16,7 +16,7 @@ from nexo.errors import StorageError
 from tests.checkers import log, queue
 from tests.checkers.log import Polled, Sent
 from tests.checkers.queue import Outcome, Pushed, Received, Settled
-from tests.simulation.clients import Crowd
+from tests.simulation.clients import Client, Crowd
 from tests.simulation.image import ALL
 from tests.simulation.model import End, Step
 
@@ -52,6 +52,7 @@ class CheckedClients(Crowd):
         self.tick = 0
         self.asked: list[Asked] = []
         self.open: list[Asked] = []
+        self.lent: list[tuple[Client, Step, tuple[int, int, int]]] = []
         self.polls: list[tuple[int, Polled]] = []
         self.next_seq = [1, 1, 1]
         self.anew = [True, True, True]
@@ -73,9 +74,15 @@ class CheckedClients(Crowd):
             one.ended = self.tick if one.step.confirmed or one.step.refused else 0
             one.unsure = bool(self.life.log.fenced)
         self.open = [one for one in self.open if not one.ended]
+        # Nobody settles what has not reached him.
+        for client, step, lease in self.lent:
+            if step.confirmed:
+                client.leases.append(lease)
+        self.lent = [one for one in self.lent if not one[1].confirmed]
 
     def restarted(self, end: End) -> None:
         self.open = []
+        self.lent = []
 
     def ask(self, what: Pushed | Received | Settled | Sent, step: Step) -> None:
         self.asked.append(Asked(what, step, self.tick))
@@ -112,7 +119,7 @@ class CheckedClients(Crowd):
             for one in lent:
                 number = number_in(one.message.value)
                 self.ask(Received(number, int(one.attempt), 0, 0), step)
-                client.leases.append((number, int(one.message.id), int(one.token)))
+                self.lent.append((client, step, (number, int(one.message.id), int(one.token))))
 
     def ack(self) -> None:
         client = self.random.choice(self.all)

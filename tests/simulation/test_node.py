@@ -24,7 +24,7 @@ from tests.simulation.test_crashes import NeverSyncs
 
 SEEDS = 5
 CAUGHT_WITHIN_SEEDS = 40
-WITH_CLEANING = 7
+WITH_CLEANING = 14
 """The seed of a short history in which the log is cleaned and compacted."""
 
 
