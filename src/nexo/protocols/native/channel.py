@@ -20,7 +20,7 @@ from nexo.protocols.native.connection import Connection
 from nexo.protocols.native.frames import write_head
 from nexo.protocols.session import OUTPUT_OVERFLOW, Output, Peers, Session
 
-LENT_BYTES_MAX: Final = 256 * limits.KIB
+LENT_BYTES_MAX: Final = 256 * 1024
 """Deliveries of one connection that wait to be recorded: past it no more commands are run until they have left."""
 
 
