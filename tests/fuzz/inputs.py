@@ -6,7 +6,6 @@ import random
 import struct
 
 from tests.vectors.every import CONVERSATIONS, GOLDEN, LAYOUTS, VECTORS
-from tests.vectors.session import START_MS
 from tests.vectors.table import Known
 from tests.vectors.wire import HEADER_BYTES, REQUEST, b, frame, string, u64
 
@@ -19,7 +18,7 @@ ERROR_CODE_MAX = 0x12
 
 MADE_UP = {
     "message": u64(1) + u64(2),
-    "token": u64((START_MS << 20) + 1),
+    "token": u64(2),
     "generation": u64(1),
     "receipt": u64(1) + u64(3),
     "consumer": string("1-1-629f6fbed82c07cd"),
