@@ -132,6 +132,26 @@ JOURNAL_PENDING_BYTES_MAX: Final = 64 * MIB
 SHUTDOWN_SECONDS_MAX: Final = 10.0
 """How long a stopping server waits for clients to read what was written to them."""
 
+# HTTP.
+HTTP_BODY_BYTES_MAX: Final = FRAME_BYTES_MAX
+"""One request's body, which is in memory as a whole: what the native protocol takes in one frame."""
+HTTP_CONNECTIONS_MAX: Final = 1_000
+"""Requests and event streams under way: dashboards and scripts, each a task of the loop."""
+HTTP_PAGE_MAX: Final = 1_000
+"""Items in one page of a list: encoding one as JSON takes microseconds, a page must not hold the loop."""
+HTTP_PAGE_DEFAULT: Final = 100
+"""Items in a page when the request does not say: what a person looks at."""
+HTTP_WAIT_MS_MAX: Final = 60_000
+"""Longest long poll: proxies on the way give up on a silent request after about a minute."""
+HTTP_TAIL_MESSAGES_MAX: Final = 1_000
+"""Messages that wait for one reader of a tail: more than a screen, and the newest are what it looks for."""
+HTTP_TAIL_BYTES_MAX: Final = 8 * MIB
+"""The same in bytes of topic, value and headers."""
+HTTP_FOLLOW_BYTES: Final = 256 * KIB
+"""Records that a follower is sent at a time: what waits in its connection stays small."""
+HTTP_METRIC_RESOURCES_MAX: Final = 200
+"""Queues, and streams, that have metrics of their own: a time series each for about ten names is what a scraper bears."""
+
 # The disk.
 LOG_FILE_BYTES: Final = 64 * MIB
 """A log file that has grown to this is followed by another. It is removed as a whole, once

@@ -8,6 +8,7 @@ promise durability wait here until their batch has got as far as they promise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, final
 
 from librt.strings import read_i32_be, read_i64_be
@@ -81,6 +82,29 @@ class Connected:
     def resume(self) -> None:
         """The journal takes more again: go on with the input that was left unread."""
         raise NotImplementedError
+
+
+@final
+class Promise(Connected):
+    """One who is no connection and waits once: for `Node.hold` (its replies are b""), or for `wait_for_journal`.
+
+    `told` is called with None when what was waited for has come, or with the error when it will not.
+    """
+
+    def __init__(self, told: Callable[[StorageError | None], None]) -> None:
+        self.told = told
+
+    def write_out(self) -> None:
+        """Nothing is gathered for one who is no connection."""
+
+    def confirmed(self, replies: bytes) -> None:
+        self.told(None)
+
+    def refused(self, replies: bytes, error: StorageError) -> None:
+        self.told(error)
+
+    def resume(self) -> None:
+        self.told(None)
 
 
 @final

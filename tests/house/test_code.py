@@ -19,6 +19,9 @@ CATCH_ALL: dict[tuple[str, str], str] = {
     ("nexo.protocols.native.session", "execute"): (
         "the outermost loop of a connection: a fault in one command is answered and logged, and ends nobody else"
     ),
+    ("nexo.server.http.routing", "__call__"): (
+        "the outermost loop of a request: a fault in one is answered and logged, and ends nobody else"
+    ),
     ("nexo.storage.thread", "_write_at_once"): (
         "the same for a batch that is written without the thread, in the middle of a turn"
     ),

@@ -36,7 +36,7 @@ from nexo.brokers.outbox import (
     Receiver,
     Subscription,
 )
-from nexo.brokers.retained import Retained
+from nexo.brokers.retained import Retained, RetainedValue
 from nexo.brokers.topics import FilterTree, Target, check_topic, is_pattern
 from nexo.errors import InvalidArgumentError, LimitExceededError
 from nexo.limits import PENDING_BYTES_DEFAULT, PENDING_MESSAGES_DEFAULT, SUBSCRIPTIONS_PER_CONNECTION_MAX
@@ -164,6 +164,26 @@ class _Route:
     def __init__(self, receivers: _Set | None, groups: list[_SharedGroup] | None) -> None:
         self.set = receivers
         self.groups = groups
+
+
+@final
+class Audience:
+    """Those who subscribe to one filter: how many by themselves, (name, members) of each shared group, what
+    waits for all of them together and what they have lost."""
+
+    __slots__ = ("dropped", "groups", "pending_bytes", "pending_messages", "subscribers")
+
+    def __init__(self) -> None:
+        self.subscribers: i64 = 0
+        self.groups: list[tuple[bytes, int]] = []
+        self.pending_messages: i64 = 0
+        self.pending_bytes: i64 = 0
+        self.dropped: i64 = 0
+
+    def add(self, subscription: Subscription) -> None:
+        self.pending_messages += subscription.pending_messages
+        self.pending_bytes += subscription.pending_bytes
+        self.dropped += subscription.dropped
 
 
 @final
@@ -303,6 +323,26 @@ class PubSub:
             del self._groups[name]
             self._tree.remove(filter, shared)
             self._forget_routes(filter)
+
+    # An operator's view.
+
+    def filters(self) -> list[bytes]:
+        """Every filter that somebody subscribes to, in no particular order; the work grows with their number."""
+        return self._tree.filters()
+
+    def audience(self, filter: bytes) -> Audience:
+        """Who subscribes to exactly this filter."""
+        found = Audience()
+        for target in self._tree.at(filter):
+            if isinstance(target, Subscription):
+                found.subscribers += 1
+                found.add(target)
+            else:
+                group = cast(_SharedGroup, target)
+                found.groups.append((group.group, len(group.members)))
+                for member in group.members:
+                    found.add(member)
+        return found
 
     # Publishing.
 
@@ -497,6 +537,14 @@ class PubSub:
     def clear_retained(self, topic: bytes) -> bool:
         """Takes a topic's retained value away; False if there was none."""
         return self.kept.clear(topic)
+
+    def retained_topics(self) -> list[bytes]:
+        """The topics that hold a value, in no particular order."""
+        return self._retained.topics()
+
+    def retained_value(self, topic: bytes, now: i64) -> RetainedValue | None:
+        """What one topic holds."""
+        return self._retained.get(topic, now)
 
     def retained(self, filter: bytes, now: i64) -> list[Message]:
         """The retained values that a filter matches, in the order in which they were published."""

@@ -35,7 +35,9 @@ _SLACK: Final = 64  # stale deadlines that are not worth tidying
 
 @final
 @mypyc_attr(acyclic=True)
-class _Value:
+class RetainedValue:
+    """One topic's value; `expires_at` is node time in ms, 0 for never."""
+
     __slots__ = ("expires_at", "message", "number")
 
     def __init__(self, message: Message, expires_at: i64, number: i64) -> None:
@@ -60,7 +62,7 @@ class Retained:
         self.expired = False
         self.lost: dict[bytes, None] = {}
         self._journal = journal
-        self._values: dict[bytes, _Value] = {}
+        self._values: dict[bytes, RetainedValue] = {}
         self._topics = TopicTree()
         self._deadlines: list[tuple[int, bytes]] = []  # a heap of (expires_at, topic), some of them stale
         self._last: i64 = 0
@@ -78,7 +80,7 @@ class Retained:
             self.bytes -= _size(old.message)
         self._last += 1
         message = Message(topic, value, headers, 0)
-        self._values[topic] = _Value(message, expires_at, self._last)
+        self._values[topic] = RetainedValue(message, expires_at, self._last)
         self.bytes += _size(message)
         if expires_at != 0:
             heappush(self._deadlines, (int(expires_at), topic))
@@ -116,6 +118,17 @@ class Retained:
                 found.append((int(value.number), value.message))
         found.sort()  # the numbers differ: messages are never compared
         return [message for _, message in found]
+
+    def topics(self) -> list[bytes]:
+        """The topics that hold a value, in no particular order; some of them may be due."""
+        return list(self._values)
+
+    def get(self, topic: bytes, now: i64) -> RetainedValue | None:
+        """What one topic holds."""
+        value = self._values.get(topic)
+        if value is None or (value.expires_at != 0 and value.expires_at <= now):
+            return None
+        return value
 
     def expire(self, now: i64, budget: i64) -> i64:
         """Removes values that are due, looking at no more than `budget` deadlines.

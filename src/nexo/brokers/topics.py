@@ -224,6 +224,43 @@ class FilterTree:
             path[depth].cut_child(levels[depth])
         return True
 
+    def at(self, filter: bytes) -> list[Target]:
+        """The targets under exactly this filter."""
+        found: list[Target] = []
+        node = self._root
+        for level in filter.split(SLASH):
+            child = node.child(level)
+            if child is None:
+                return found
+            node = child
+        node.collect(found)
+        return found
+
+    def filters(self) -> list[bytes]:
+        """Every filter that has a target, in no particular order; for operators, since it walks over all."""
+        found: list[bytes] = []
+        children = self._root.children
+        if children is not None:
+            for level, child in children.items():
+                self._name(child, level, found)
+        if self._root.plus is not None:
+            self._name(self._root.plus, PLUS, found)
+        if self._root.hash is not None:
+            self._name(self._root.hash, HASH, found)
+        return found
+
+    def _name(self, node: _FilterNode, filter: bytes, found: list[bytes]) -> None:
+        if node.only is not None or node.more is not None:
+            found.append(filter)
+        children = node.children
+        if children is not None:
+            for level, child in children.items():
+                self._name(child, filter + SLASH + level, found)
+        if node.plus is not None:
+            self._name(node.plus, filter + SLASH + PLUS, found)
+        if node.hash is not None:
+            self._name(node.hash, filter + SLASH + HASH, found)
+
     def match(self, topic: bytes) -> list[Target]:
         """The targets of every filter that matches a topic, in no particular order."""
         found: list[Target] = []

@@ -101,7 +101,10 @@ def run(config: Config) -> int:
         _loop_runner()(serve(config, announce))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        click.echo(f"nexo: cannot listen on {_address(config.host, config.port)}: {reason}", err=True)
+        click.echo(
+            f"nexo: cannot listen on {error.filename or _address(config.host, config.port)}: {reason}",
+            err=True,
+        )
         return exits.NEGATIVE
     return exits.OK
 

@@ -58,6 +58,8 @@ class Session(Receiver, Connected):
 
     def __init__(self, node: Node, output: Output, peers: Peers, encoding: Encoding) -> None:
         super().__init__(encoding)
+        self.protocol = ""
+        self.name = b""  # what the client calls itself
         self.node = node
         self.output = output
         self.peers = peers

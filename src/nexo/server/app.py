@@ -1,4 +1,4 @@
-"""The broker as a process: one node, its driver and its listener; signals and an orderly end."""
+"""The broker as a process: one node, its driver, its listener and its HTTP side; signals and an orderly end."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from nexo.brokers.journal import level_number
 from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.config import Config
+from nexo.server.http.access import Access
+from nexo.server.http.app import HttpServer
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
 from nexo.server.turns import LoopDriver
@@ -52,6 +54,9 @@ class Server:
         )
         self.host = config.host
         self.port = config.port
+        self.http: HttpServer | None = None
+        if config.http == "on":
+            self.http = HttpServer(Access(self.node, self.listener, self.keeper, config))
 
     async def start(self) -> None:
         """Take the address, recover, accept connections; `host` and `port` then say where.
@@ -59,22 +64,35 @@ class Server:
         Raises what Keeper.recover does, and OSError when the address cannot be used.
         """
         self.host, self.port = await self.listener.bind(self.config.host, self.config.port)
+        if self.http is not None:
+            await self.http.bind(self.config.host, self.config.http_port)
         self.keeper.recover(self.node)
         await self.keeper.claim()
         self.node.begin()  # deadlines that were recovered
         await self.listener.start()
+        if self.http is not None:
+            await self.http.start()
 
     async def stop(self) -> None:
         """Finish what was read, tell the clients, close."""
+        http = asyncio.create_task(self.http.stop()) if self.http is not None else None
         while self.node.jobs:
             self.node.turn()
             await asyncio.sleep(0)
         self.node.turn()
         await self.keeper.settle()
         await self.listener.stop(self.config.shutdown_seconds)
+        if http is not None:
+            await http
         self.node.turn()
         await self.keeper.stop()
         self._driver.stop()
+
+    def abort(self) -> None:
+        """Drop every connection at once."""
+        self.listener.abort()
+        if self.http is not None:
+            self.http.abort()
 
 
 async def serve(config: Config, ready: Callable[[Server], None]) -> None:
@@ -89,7 +107,7 @@ async def serve(config: Config, ready: Callable[[Server], None]) -> None:
     def on_signal(name: str) -> None:
         if stopping.is_set():
             log.warning("%s again: closing at once", name)
-            server.listener.abort()
+            server.abort()
         else:
             log.info("%s: shutting down", name)
             stopping.set()

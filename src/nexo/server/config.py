@@ -47,9 +47,19 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on; 0 picks a free one.")] = 7654
+    http: Annotated[
+        Literal["on", "off"], Meta(description="Whether the HTTP API and the dashboard are served.")
+    ] = "on"
     http_port: Annotated[
-        Port, Meta(description="Reserved for the HTTP API of a later release: nothing listens on it yet.")
+        Port, Meta(description="Port of the HTTP API and the dashboard; 0 picks a free one.")
     ] = 8080
+    http_hosts: Annotated[
+        str,
+        Meta(
+            description="Names, separated by commas, by which clients may call the HTTP API besides localhost, host and "
+            "addresses: a request for another name is refused, so that no web site can reach it by one of its own."
+        ),
+    ] = ""
     data_dir: Annotated[
         str,
         Meta(

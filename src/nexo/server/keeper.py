@@ -127,6 +127,17 @@ class Keeper(Hooks):
         """The open batch is empty."""
         self._housekeeper.between_turns()
 
+    @property
+    def last_sync_ms(self) -> int | None:
+        """How long the latest sync took, None before the first."""
+        if self._writer is None or self._writer.last_sync_ms < 0:
+            return None
+        return self._writer.last_sync_ms
+
+    def log_files(self) -> int:
+        """How many log files there are. Reads the directory."""
+        return sum(name.startswith("log-") for name in self.files.names())
+
     async def settle(self) -> None:
         """Until every reply that waits for the log has been given."""
         node = self._node

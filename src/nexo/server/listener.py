@@ -47,6 +47,19 @@ def refusal(first: bytes) -> bytes:
     return f"nexo: {NATIVE_ONLY}, {kind}\r\n".encode()
 
 
+class Peer:
+    """One connection that has a protocol. `id` counts connections; `since` is node time in ms."""
+
+    __slots__ = ("address", "id", "output", "session", "since")
+
+    def __init__(self, id: int, session: Session, output: Output, address: str, since: int) -> None:
+        self.id = id
+        self.session = session
+        self.output = output
+        self.address = address
+        self.since = since
+
+
 class Greeting(asyncio.Protocol):
     """A connection whose protocol is not known yet. One byte decides; HTTP and RESP show four."""
 
@@ -103,6 +116,14 @@ class Greeting(asyncio.Protocol):
             self._session.finish()
 
 
+def named(address: object) -> str:
+    """A socket's address as people write it; "" for one that has none."""
+    if not isinstance(address, tuple):
+        return str(address or "")
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Listener:
     """All connections of one node, and the sockets they came in by."""
 
@@ -121,7 +142,8 @@ class Listener:
         self._connections_max = connections_max
         self._closing_seconds = closing_seconds
         self._greetings: set[Greeting] = set()
-        self._sessions: dict[Session, Output] = {}
+        self._sessions: dict[Session, Peer] = {}
+        self._last_peer = 0
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -140,6 +162,23 @@ class Listener:
         """Accept connections."""
         assert self._server is not None
         await self._server.start_serving()
+
+    @property
+    def connections_max(self) -> int:
+        return self._connections_max
+
+    def peers(self) -> list[Peer]:
+        """The connections that have a protocol, the oldest first."""
+        return list(self._sessions.values())
+
+    def close(self, id: int, reason: str) -> bool:
+        """Close one connection in order: its client is told, and may read what was written. False: no such one."""
+        for peer in self._sessions.values():
+            if peer.id == id:
+                peer.session.going_away(0, reason)
+                peer.session.finish()
+                return True
+        return False
 
     @property
     def connections(self) -> int:
@@ -172,7 +211,11 @@ class Listener:
         """
         session = NativeSession(self._node, transport, self, self._info)
         self._greetings.discard(greeting)
-        self._sessions[session] = transport
+        self._last_peer += 1
+        address = named(transport.get_extra_info("peername"))
+        self._sessions[session] = Peer(
+            self._last_peer, session, transport, address, int(self._node.driver.now())
+        )
         transport.set_protocol(session)  # type: ignore[arg-type]  # called like a Protocol, without being one
         return session
 
@@ -180,9 +223,9 @@ class Listener:
 
     def closing(self, session: Session) -> None:
         """A session wants to end: its peer has a while to read what was written to it."""
-        output = self._sessions.get(session)
-        if output is not None:
-            asyncio.get_running_loop().call_later(self._closing_seconds, output.abort)
+        peer = self._sessions.get(session)
+        if peer is not None:
+            asyncio.get_running_loop().call_later(self._closing_seconds, peer.output.abort)
 
     def gone(self, session: Session) -> None:
         """A session's connection has ended."""
@@ -221,7 +264,7 @@ class Listener:
 
     def abort(self) -> None:
         """Drop every connection at once."""
-        for output in list(self._sessions.values()):
-            output.abort()
+        for peer in list(self._sessions.values()):
+            peer.output.abort()
         for greeting in list(self._greetings):
             greeting.abort()

@@ -38,6 +38,7 @@ class ThreadedWriter(Sink):
         self._signals: SimpleQueue[bool] = SimpleQueue()
         # Held by whoever drives the writer.
         self._lock = threading.Lock()
+        self.last_sync_ms = -1  # how long the latest sync took; -1 for none yet
         self._awaited_ms = 0  # the sync that the thread knows to be due
         self._pause_ms = 0  # how long the last pause of writing at once was, 0: the last such write was quick
         self._pause_until_ms = 0
@@ -127,7 +128,9 @@ class ThreadedWriter(Sink):
 
     def _sync(self, handle: int) -> None:
         """The sync that is due; what comes meanwhile may be written by whoever submits it, and confirmed."""
+        began = self._now_ms()
         error = self._writer.sync_runs(handle)
+        self.last_sync_ms = self._now_ms() - began
         with self._lock:
             self._writer.sync_ended(error)
 

@@ -33,6 +33,48 @@ from nexo.limits import (
 
 
 @final
+class Counts:
+    """What all queues hold together, and what the ones that exist have done since the process began."""
+
+    __slots__ = (
+        "acked",
+        "bytes",
+        "dead_letters",
+        "delayed",
+        "delivered",
+        "died",
+        "dropped",
+        "expired",
+        "held",
+        "leased",
+        "nacked",
+        "pushed",
+        "ready",
+        "redelivered",
+        "redriven",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.ready: i64 = 0
+        self.held: i64 = 0
+        self.delayed: i64 = 0
+        self.leased: i64 = 0
+        self.dead_letters: i64 = 0
+        self.waiting: i64 = 0
+        self.bytes: i64 = 0
+        self.pushed: i64 = 0
+        self.delivered: i64 = 0
+        self.redelivered: i64 = 0
+        self.acked: i64 = 0
+        self.nacked: i64 = 0
+        self.expired: i64 = 0
+        self.died: i64 = 0
+        self.dropped: i64 = 0
+        self.redriven: i64 = 0
+
+
+@final
 class Queues:
     """The queues of one node. `seed` makes the jitter of backoffs repeatable."""
 
@@ -56,6 +98,30 @@ class Queues:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    def counts(self) -> Counts:
+        """Totals over all queues, for metrics; the work is that of walking over them."""
+        counts = Counts()
+        for queue in self._by_name.values():
+            parts = queue.parts
+            counts.ready += parts.backlog.ready.count
+            counts.held += parts.backlog.groups.held
+            counts.delayed += parts.backlog.delayed
+            counts.leased += parts.leases.count
+            counts.dead_letters += len(parts.dead)
+            counts.waiting += len(parts.waiters)
+            counts.bytes += parts.backlog.bytes
+            done = parts.counters
+            counts.pushed += done.pushed
+            counts.delivered += done.delivered
+            counts.redelivered += done.redelivered
+            counts.acked += done.acked
+            counts.nacked += done.nacked
+            counts.expired += done.expired
+            counts.died += done.dead
+            counts.dropped += done.dropped
+            counts.redriven += done.redriven
+        return counts
 
     @property
     def resident_bytes(self) -> i64:

@@ -38,6 +38,7 @@ class Counts:
 
     __slots__ = (
         "acked",
+        "appended",
         "bytes",
         "cache_bytes",
         "dead_letters",
@@ -56,6 +57,7 @@ class Counts:
     def __init__(self) -> None:
         self.streams: i64 = 0
         self.records: i64 = 0
+        self.appended: i64 = 0  # visible records that there have ever been: the sum of last sequences
         self.bytes: i64 = 0
         self.cache_bytes: i64 = 0
         self.groups: i64 = 0
@@ -234,6 +236,7 @@ class Streams:
         for stream in self._streams.values():
             counts.streams += 1
             counts.records += stream.last_seq - stream.first_seq + 1
+            counts.appended += stream.last_seq
             counts.bytes += stream.blocks.bytes
         for group in self._registry.numbers.groups.values():
             backlog = group.backlog

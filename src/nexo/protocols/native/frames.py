@@ -82,6 +82,31 @@ def check_headers(headers: bytes) -> None:
             position += length
 
 
+def split_headers(headers: bytes) -> list[tuple[bytes, bytes]]:
+    """The (name, value) pairs of a header block that `check_headers` has seen."""
+    pairs: list[tuple[bytes, bytes]] = []
+    position: i64 = 0
+    while position < len(headers):
+        end = position + 2 + (i64(read_i16_be(headers, position)) & U16_MASK)
+        name = headers[position + 2 : end]
+        position = end + 2 + (i64(read_i16_be(headers, end)) & U16_MASK)
+        pairs.append((name, headers[end + 2 : position]))
+    return pairs
+
+
+def join_headers(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """The header block of pairs. Raises what `check_headers` does, and LimitExceededError for a part of 64 KiB."""
+    out = BytesWriter()
+    for name, value in pairs:
+        if len(name) > U16_MASK or len(value) > U16_MASK:
+            raise LimitExceededError(f"a header's name or value has at most {U16_MASK} bytes")
+        write_short(out, name)
+        write_short(out, value)
+    block = out.getvalue()
+    check_headers(block)
+    return block
+
+
 def same(data: bytes, at: i64, text: bytes) -> bool:
     """Whether `text` stands in the data at a place, told without making a copy of it."""
     place: i64 = 0

@@ -56,7 +56,7 @@ class NativeSession(Channel):
         self.batch_commands = BatchCommands(self, self.queue_commands, self.stream_commands)
         # Most connections never ask for one.
         self.backup_commands: BackupCommands | None = None
-        self.name = b""
+        self.protocol = "native"
 
     # Order.
 

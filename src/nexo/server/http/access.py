@@ -1,0 +1,75 @@
+"""What handlers have of the server: the brokers in a turn, and waits for the log and for the server's end.
+
+The one thin layer between requests and the node: a handler calls `begin` (or `writable`), then the brokers'
+own methods without an await in between, then awaits what it has promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nexo.brokers.journal import MEMORY
+from nexo.brokers.queue.consumers import Consumer
+from nexo.errors import StorageError
+from nexo.node import Promise
+
+if TYPE_CHECKING:
+    from nexo.node import Node
+    from nexo.server.config import Config
+    from nexo.server.keeper import Keeper
+    from nexo.server.listener import Listener
+
+
+class Access:
+    """One server as its HTTP API sees it. `closing` is set when event streams and long polls must end."""
+
+    def __init__(self, node: Node, listener: Listener, keeper: Keeper, config: Config) -> None:
+        self.node = node
+        self.listener = listener
+        self.keeper = keeper
+        self.config = config
+        self.closing = asyncio.Event()
+        # Requests have no connection that a lease could end with: what they receive is lent for its time.
+        self.consumer = Consumer()
+        self.http_connections: Callable[[], int] = int
+
+    def begin(self) -> int:
+        """Open a turn; the time in it."""
+        return self.node.begin()
+
+    async def writable(self) -> int:
+        """As `begin`, once the disk keeps up."""
+        while self.node.congested:
+            waiting = _Waiting()
+            self.node.wait_for_journal(waiting.promise)
+            await waiting.future
+        return self.node.begin()
+
+    async def durable(self, level: int) -> None:
+        """Wait until what was done in this turn is as durable as a level says. Raises StorageError.
+
+        Called in the turn of the writes: no await may be between.
+        """
+        if level == MEMORY or not self.node.journal.keeping:
+            return
+        waiting = _Waiting()
+        self.node.hold(waiting.promise, level, b"")
+        await waiting.future
+
+
+class _Waiting:
+    """A promise of the node as something to await. Whoever awaits it may be cancelled meanwhile."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.promise = Promise(self._told)
+
+    def _told(self, error: StorageError | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)

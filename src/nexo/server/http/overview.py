@@ -1,0 +1,306 @@
+"""The state of the whole server in one document, its last hour, and a live feed of it.
+
+Owns the one timer of the HTTP side: it measures how late the loop is, and takes a sample now and then. The
+document is made at most five times a second, however many ask for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from nexo._pure import is_compiled
+from nexo._version import __version__
+from nexo.server.http.access import Access
+from nexo.server.http.routing import Call, Route, answer
+from nexo.server.http.sse import Source, event, respond
+
+LOOK_SECONDS: Final = 0.25
+"""How often the loop's lag is measured."""
+FRESH_SECONDS: Final = 0.2
+"""Age up to which the document is given out again."""
+FEED_SECONDS: Final = 1.0
+"""From one event of the feed to the next; lags are the worst of such a time."""
+SAMPLE_MS: Final = 5_000
+SAMPLES: Final = 3_600_000 // SAMPLE_MS
+"""An hour of them: about 60 numbers each, 0.4 MB together."""
+NEARLY: Final = 0.9
+"""The share of a bound from which on an alarm is given."""
+SLOW_LOOP_MS: Final = 100.0
+
+Overview = dict[str, Any]
+
+SERIES: Final = (
+    "connections.open", "memory.rss_bytes", "memory.store_bytes", "memory.store_max_bytes", "memory.queue_bytes",
+    "memory.stream_cache_bytes", "memory.retained_bytes", "loop.lag_ms", "storage.pending_bytes",
+    "storage.last_sync_ms",
+)  # fmt: skip
+WHOLE: Final = ("store", "queues", "pubsub", "streams")
+"""Parts of the overview of which the history keeps every number."""
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell (it is Linux that does)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class Monitor:
+    """Watches one server."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._loop = asyncio.get_running_loop()
+        self._started_at = int(access.node.driver.now())
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._lags: deque[float] = deque([0.0], maxlen=int(FEED_SECONDS / LOOK_SECONDS))
+        self._lag_max = 0.0
+        self._made = -FRESH_SECONDS
+        self._latest: Overview = {}
+        self._sampled_at = self._started_at
+        self._history: deque[list[float | None]] = deque(maxlen=SAMPLES)
+        self._paths: list[tuple[str, ...]] = []
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._due = self._loop.time() + LOOK_SECONDS
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        lag = max(0.0, now - self._due) * 1000
+        self._lags.append(lag)
+        self._lag_max = max(self._lag_max, lag)
+        at = int(self._access.node.driver.now())
+        if at - self._sampled_at >= SAMPLE_MS:
+            self._sampled_at = at
+            self._sample()
+        self._due = self._loop.time() + LOOK_SECONDS
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    def _sample(self) -> None:
+        overview = self.overview()
+        if not self._paths:
+            self._paths = [("at",), *(tuple(path.split(".")) for path in SERIES)]
+            self._paths += [(part, name) for part in WHOLE for name in overview[part]]
+        self._history.append([_number(overview, path) for path in self._paths])
+
+    def history(self) -> dict[str, object]:
+        """The last hour in columns."""
+        columns = zip(*self._history, strict=True)
+        series = (
+            dict(zip((".".join(path) for path in self._paths), columns, strict=True)) if self._history else {}
+        )
+        return {"interval_ms": SAMPLE_MS, "series": series}
+
+    def overview(self) -> Overview:
+        """What there is now, or was FRESH_SECONDS ago."""
+        now = self._loop.time()
+        if now - self._made >= FRESH_SECONDS:
+            self._made = now
+            self._latest = self._make()
+        return self._latest
+
+    def reasons(self) -> list[str]:
+        """Why no traffic should come here; empty when it may."""
+        access = self._access
+        reasons = []
+        if access.node.fenced:
+            reasons.append(f"storage fenced: {access.node.fault}")
+        elif access.node.fault:
+            reasons.append(f"disk full: {access.node.fault}")
+        if access.closing.is_set():
+            reasons.append("shutting down")
+        return reasons
+
+    def _make(self) -> Overview:
+        access = self._access
+        node, listener, journal = access.node, access.listener, access.keeper.journal
+        now = int(node.driver.now())
+        store, pubsub = node.store, node.pubsub
+        queues, streams = node.queues.counts(), node.streams.counts()
+        reasons = self.reasons()
+        state = "fenced" if node.fenced else "full" if node.fault else "ok"
+        made: Overview = {
+            "at": now,
+            "version": __version__,
+            "compiled": is_compiled(),
+            "started_at": self._started_at,
+            "uptime_ms": now - self._started_at,
+            "ready": not reasons,
+            "alarms": [],
+            "connections": {
+                "open": listener.connections,
+                "accepted": listener.accepted,
+                "refused": listener.refused,
+                "max": listener.connections_max,
+                "http": access.http_connections(),
+            },
+            "memory": {
+                "rss_bytes": rss_bytes(),
+                "store_bytes": int(store.memory_bytes),
+                "store_max_bytes": access.config.memory_max_bytes,
+                "queue_bytes": int(node.queues.resident_bytes),
+                "stream_cache_bytes": int(streams.cache_bytes),
+                "retained_bytes": int(pubsub.retained_bytes),
+            },
+            "loop": {"lag_ms": round(max(self._lags), 3), "lag_max_ms": round(self._lag_max, 3)},
+            "storage": {
+                "state": state,
+                "fault": node.fault,
+                "pending_bytes": int(journal.pending_bytes),
+                "files": access.keeper.log_files(),
+                "file": int(journal.file),
+                "last_sync_ms": access.keeper.last_sync_ms,
+                "written_batch": int(journal.written),
+                "synced_batch": int(journal.synced),
+            },
+            "store": {
+                "keys": len(store),
+                "version": int(store.version),
+                "expired": int(store.expired),
+                "evicted": int(store.evicted),
+                "rejected": int(store.rejected),
+            },
+            "queues": {
+                "queues": len(node.queues),
+                "ready": int(queues.ready),
+                "leased": int(queues.leased),
+                "delayed": int(queues.delayed),
+                "held": int(queues.held),
+                "dead": int(queues.dead_letters),
+                "waiting": int(queues.waiting),
+                "bytes": int(queues.bytes),
+                "pushed": int(queues.pushed),
+                "delivered": int(queues.delivered),
+                "redelivered": int(queues.redelivered),
+                "acked": int(queues.acked),
+                "nacked": int(queues.nacked),
+                "expired": int(queues.expired),
+                "died": int(queues.died),
+                "dropped": int(queues.dropped),
+                "redriven": int(queues.redriven),
+            },
+            "pubsub": {
+                "subscriptions": int(pubsub.subscriptions),
+                "retained": int(pubsub.retained_count),
+                "published": int(pubsub.published),
+                "delivered": int(pubsub.delivered),
+                "dropped": int(pubsub.dropped),
+                "no_receiver": int(pubsub.no_receiver),
+            },
+            "streams": {
+                "streams": int(streams.streams),
+                "records": int(streams.records),
+                "bytes": int(streams.bytes),
+                "groups": int(streams.groups),
+                "members": int(streams.members),
+                "pending": int(streams.leased),
+                "dead": int(streams.dead_letters),
+                "appended": int(streams.appended),
+                "delivered": int(streams.delivered),
+                "redelivered": int(streams.redelivered),
+                "acked": int(streams.acked),
+                "nacked": int(streams.nacked),
+                "expired": int(streams.expired),
+                "missed": int(streams.missed),
+            },
+        }
+        made["alarms"] = alarms(made, node.congested)
+        return made
+
+
+def _number(overview: Overview, path: tuple[str, ...]) -> float | None:
+    value: Any = overview
+    for name in path:
+        value = value[name]
+    return value if isinstance(value, int | float) else None
+
+
+def alarms(overview: Overview, congested: bool) -> list[dict[str, str]]:
+    """What a person should look at."""
+    found: list[dict[str, str]] = []
+
+    def give(level: str, code: str, message: str) -> None:
+        found.append({"level": level, "code": code, "message": message})
+
+    storage, memory, connections = overview["storage"], overview["memory"], overview["connections"]
+    if storage["state"] == "fenced":
+        give("critical", "storage_fenced", f"nothing is written until a restart: {storage['fault']}")
+    elif storage["state"] == "full":
+        give("critical", "disk_full", f"the disk is full, writes are refused: {storage['fault']}")
+    if congested:
+        give("warning", "journal_congested", "the disk does not keep up, clients are slowed down")
+    most = memory["store_max_bytes"]
+    if most and memory["store_bytes"] > most * NEARLY:
+        give("warning", "memory_high", f"the store takes {memory['store_bytes']} of {most} bytes")
+    if connections["open"] > connections["max"] * NEARLY:
+        give(
+            "warning",
+            "connections_high",
+            f"{connections['open']} of {connections['max']} connections are open",
+        )
+    dead = overview["queues"]["dead"] + overview["streams"]["dead"]
+    if dead:
+        give("warning", "dead_letters", f"{dead} dead letters wait for somebody to look at them")
+    if overview["loop"]["lag_ms"] > SLOW_LOOP_MS:
+        give("warning", "loop_slow", f"the event loop was {overview['loop']['lag_ms']:.0f} ms late")
+    return found
+
+
+class Feed(Source):
+    """An overview each second, the first at once."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._next = time.monotonic()
+
+    async def next(self) -> bytes:
+        await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = time.monotonic() + FEED_SECONDS
+        return event("overview", self._monitor.overview())
+
+
+class OverviewRoutes:
+    """Handlers that need the monitor."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    async def overview(self, call: Call) -> Response:
+        return answer(self._monitor.overview())
+
+    async def history(self, call: Call) -> Response:
+        return answer(self._monitor.history())
+
+    async def events(self, call: Call) -> Response:
+        return respond(call.access, Feed(self._monitor))
+
+    async def livez(self, call: Call) -> Response:
+        return answer({"status": "ok"})
+
+    async def readyz(self, call: Call) -> Response:
+        reasons = self._monitor.reasons()
+        return answer({"status": "unready" if reasons else "ok", "reasons": reasons}, 503 if reasons else 200)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/livez", self.livez, "Whether the process answers"),
+            Route("GET", "/readyz", self.readyz, "Whether traffic may come, and why not"),
+            Route("GET", "/api/v1/overview", self.overview, "The whole server in one document"),
+            Route("GET", "/api/v1/overview/history", self.history, "The last hour, in columns"),
+            Route("GET", "/api/v1/events", self.events, "An overview each second", media="text/event-stream"),
+        ]
