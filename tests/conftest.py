@@ -27,6 +27,7 @@ from nexo._pure import is_compiled
 from tests.surroundings import ROOT, SOURCE, environment
 
 READY = re.compile(r"nexo (\S+) ready on (\S+):(\d+) \((compiled|interpreted)\), pid (\d+)\n")
+HTTP = re.compile(r" on (http://\S+)$", re.MULTILINE)
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
 
@@ -91,6 +92,13 @@ class Server:
         """Resident memory of the process. Linux only."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def http(self) -> str:
+        """Where its HTTP API is: the log names it before the ready line comes."""
+        found = HTTP.search(self.log())
+        assert found is not None, "the server said no HTTP address"
+        return found[1]
 
     def log(self) -> str:
         """What it has written to standard error so far."""

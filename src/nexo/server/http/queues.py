@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from heapq import nsmallest
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -21,7 +21,7 @@ from nexo.limits import DELIVERIES_PER_RECEIVE_MAX, HTTP_WAIT_MS_MAX, MESSAGES_P
 from nexo.protocols.native import queueadmin
 from nexo.protocols.native.jsonadmin import Arguments, shown_value
 from nexo.server.http.access import Access
-from nexo.server.http.routing import NUMBER_MAX, Call, Route, answer, named_page, page
+from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public
 
@@ -31,11 +31,11 @@ MODES: Final = {"failed": FAILED, "release": RELEASE, "fatal": FATAL}
 PRIORITY_MAX: Final = 255
 
 
-class Created(Struct, forbid_unknown_fields=True):
+class CreateQueue(Struct, forbid_unknown_fields=True):
     """A queue that is wanted."""
 
     name: str
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
 
 
 class Pushed(Valued, kw_only=True):
@@ -124,10 +124,6 @@ class Redrive(Struct, forbid_unknown_fields=True):
     died_until: int = 0
 
 
-class Empty(Struct, forbid_unknown_fields=True):
-    """Nothing."""
-
-
 def described(queue: Queue, now: int) -> dict[str, object]:
     """A queue for an answer."""
     shown = queueadmin.described(queue)
@@ -159,7 +155,7 @@ async def listed(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    body = await call.body(Created)
+    body = await call.body(CreateQueue)
     now = await call.access.writable()
     call.access.node.check_room()
     queue, created = call.access.node.queues.create(body.name.encode(), body.options, now)
@@ -428,7 +424,7 @@ async def settled(call: Call, queue: Queue, given: list[Lease], outcomes: list[i
 
 ROUTES: Final = [
     Route("GET", QUEUES, listed, "Queues by name", {"prefix": "queues whose names begin so", **LISTED}),
-    Route("POST", QUEUES, create, "Create a queue, or find the same", body=Created, status=201),
+    Route("POST", QUEUES, create, "Create a queue, or find the same", body=CreateQueue, status=201),
     Route("GET", ONE, describe, "A queue"),
     Route("DELETE", ONE, delete, "Delete a queue with all it holds"),
     Route(

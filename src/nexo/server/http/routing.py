@@ -98,6 +98,10 @@ class Call:
         return future.done()
 
 
+class Empty(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request that needs none: nothing, or {}."""
+
+
 async def read_body(request: Request) -> bytes:
     """The whole body, unless it is too long."""
     parts: list[bytes] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from heapq import nsmallest
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -21,7 +21,7 @@ from nexo.protocols.native import streamadmin
 from nexo.protocols.native.jsonadmin import page_length, shown_value
 from nexo.protocols.native.stream import options
 from nexo.server.http.access import Access
-from nexo.server.http.routing import NUMBER_MAX, Call, Route, answer, named_page, page
+from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public
@@ -31,11 +31,11 @@ ONE: Final = STREAMS + "/{stream}"
 GROUP: Final = ONE + "/groups/{group}"
 
 
-class Created(Struct, forbid_unknown_fields=True):
+class CreateStream(Struct, forbid_unknown_fields=True):
     """A stream that is wanted."""
 
     name: str
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
 
 
 class Appended(Valued, kw_only=True):
@@ -58,10 +58,6 @@ class Seek(Struct, forbid_unknown_fields=True):
     to: Literal["beginning", "end"] | UnsetType = UNSET
     seq: int | UnsetType = UNSET
     time: int | UnsetType = UNSET
-
-
-class Empty(Struct, forbid_unknown_fields=True):
-    """Nothing."""
 
 
 def found(call: Call) -> Stream:
@@ -106,7 +102,7 @@ async def listed(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    body = await call.body(Created)
+    body = await call.body(CreateStream)
     given = options(body.options)
     now = await call.access.writable()
     call.access.node.check_room()
@@ -345,7 +341,7 @@ PLACES: Final = {
 
 ROUTES: Final = [
     Route("GET", STREAMS, listed, "Streams by name", {"prefix": "streams whose names begin so", **LISTED}),
-    Route("POST", STREAMS, create, "Create a stream, or find the same", body=Created, status=201),
+    Route("POST", STREAMS, create, "Create a stream, or find the same", body=CreateStream, status=201),
     Route("GET", ONE, describe, "A stream"),
     Route("DELETE", ONE, delete, "Delete a stream with its groups and dead letters"),
     Route("GET", ONE + "/records", records, "Records in order", {**PLACES, **LISTED, **VALUE_BYTES}),
