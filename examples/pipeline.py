@@ -106,7 +106,7 @@ class Broker:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "nexo", "serve", "--log-level", "warning"]
+        command = [sys.executable, "-m", "nexo", "serve", "--http", "off", "--log-level", "warning"]
         process = subprocess.Popen(
             [*command, "--port", str(self.port), "--data-dir", self._folder],
             stdout=subprocess.PIPE,

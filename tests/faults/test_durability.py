@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import HTTP
 from tests.faults import histories
 from tests.faults.killing import Killing
+from tests.server.http.kit import Api
 from tests.surroundings import environment
 from tests.vectors.serving import Serving
 from tests.vectors.wire import DATA, ERR, OK, Wire, b, string, u32
@@ -174,3 +176,39 @@ def test_a_full_disk_refuses_and_heals(small: Path) -> None:
         server.kill()
     with Serving("--data-dir", str(small / "data")) as server, Wire(server.port) as wire:
         assert numbers(wire) == [*confirmed[3:], 500]
+
+
+def test_http_says_that_the_disk_is_full(small: Path) -> None:
+    """Unready with the reason, an alarm, and 503 for what needs room; what does not goes on."""
+    ballast = small / "ballast"
+    ballast.write_bytes(bytes(2 * 1024 * 1024))
+    body = {"messages": [{"type": "str", "value": "x" * 100_000}]}
+    with Serving("--data-dir", str(small / "data")) as server:
+        found = HTTP.search(server.log())
+        assert found is not None
+        api = Api(found[1])
+        api.post("/v1/queues", {"name": "q"}, 201)
+        confirmed = 0
+        while api.client.post("/api/v1/queues/q/messages", json=body).status_code == 201:
+            confirmed += 1
+        assert 5 < confirmed < 100
+        assert api.post("/v1/queues/q/messages", body, 503)["code"] == "STORAGE_ERROR"
+        assert api.post("/v1/streams", {"name": "s"}, 503)["code"] == "STORAGE_ERROR"
+        reasons = api.get("/readyz", 503, problem=False)["reasons"]
+        assert len(reasons) == 1 and reasons[0].startswith("disk full: ")
+        assert api.get("/livez") == {"status": "ok"}
+        (lent,) = api.post("/v1/queues/q/receive")["messages"]
+        assert api.post("/v1/queues/q/ack", {"leases": [{"id": lent["id"], "token": lent["token"]}]}) == {
+            "refused": []
+        }
+        overview = api.get("/v1/overview")
+        assert not overview["ready"] and overview["storage"]["state"] == "full"
+        assert [one["code"] for one in overview["alarms"]] == ["disk_full"]
+        assert "nexo_storage_writable 0.0" in api.get("/metrics")
+        ballast.unlink()
+        deadline = time.monotonic() + HEAL_SECONDS_MAX
+        while api.client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        api.post("/v1/queues/q/messages", body, 201)
+        assert api.get("/v1/queues/q")["ready"] == confirmed

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from nexo.server.http.static import Static
 from tests.conftest import Server
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 from tests.surroundings import environment
 
 STOP_SECONDS_MAX = 8

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 PATH = "/api/v1/store/keys/guarded"
 BODY = b'{"type": "str", "value": "x"}'

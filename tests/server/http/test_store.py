@@ -6,7 +6,7 @@ import pytest
 
 import nexo
 from tests.conftest import Server
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 KEYS = "/v1/store/keys"
 

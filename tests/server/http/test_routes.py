@@ -12,7 +12,7 @@ from nexo import errors
 from nexo.server.http.app import RESOURCES
 from nexo.server.http.problems import HTTP_STATUSES, STATUSES
 from tests.conftest import ROOT, Server
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 PAGE = (ROOT / "docs/http-api.md").read_text()
 EXAMPLES = re.findall(r"^curl .*$", PAGE, re.MULTILINE)

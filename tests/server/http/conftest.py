@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from tests.conftest import Server
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 NUMBERS = count()
 

@@ -17,7 +17,7 @@ from nexo.server.app import Server as Broker
 from nexo.server.config import Config
 from nexo.server.http import metrics, overview
 from tests.conftest import ROOT, Server
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 COUNTS = ("store", "queues", "pubsub", "streams")
 

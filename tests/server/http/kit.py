@@ -13,23 +13,23 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Api:
-    """Calls one server and expects a status."""
+    """Calls one server and expects a status; an error is a problem document, unless `problem` is False.
+
+    Paths may leave out /api.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.client = httpx.Client(base_url=address, timeout=30, trust_env=False)
 
     def __call__(self, method: str, path: str, body: Any = None, status: int = 200, **parameters: Any) -> Any:
-        url = path if path.startswith("/") and not path.startswith("//") else f"/{path}"
-        if url.startswith("/v1/"):
-            url = f"/api{url}"
+        url = f"/api{path}" if path.startswith("/v1/") else path
         content = None if body is None else json.dumps(body)
-        if method in ("POST", "PUT") and body is None:
-            content = ""
         headers = JSON if method in ("POST", "PUT") else {}
+        problem = parameters.pop("problem", True)
         answer = self.client.request(method, url, content=content, headers=headers, params=parameters or None)
         assert answer.status_code == status, answer.text
-        if status >= 400:
+        if status >= 400 and problem:
             document = answer.json()
             assert answer.headers["content-type"] == "application/problem+json"
             assert (
@@ -67,9 +67,7 @@ class Api:
         self, path: str, headers: dict[str, str] | None = None, **parameters: Any
     ) -> Iterator[Iterator[Event]]:
         """The events of a stream, which is left when the block ends."""
-        with self.client.stream(
-            "GET", f"/api{path}", params=parameters or None, headers=headers or {}
-        ) as answer:
+        with self.client.stream("GET", f"/api{path}", params=parameters or None, headers=headers) as answer:
             assert answer.status_code == 200, answer.read()
             assert answer.headers["content-type"].startswith("text/event-stream")
             yield parsed(answer.iter_lines())

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 QUEUES = "/v1/queues"
 

@@ -8,7 +8,7 @@ import pytest
 
 import nexo
 from tests.conftest import Server
-from tests.http.kit import Api
+from tests.server.http.kit import Api
 
 STREAMS = "/v1/streams"
 
