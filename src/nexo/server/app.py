@@ -8,18 +8,19 @@ import logging
 import secrets
 import signal
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nexo._version import __version__
 from nexo.brokers.journal import level_number
 from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.config import Config
-from nexo.server.http.access import Access
-from nexo.server.http.app import HttpServer
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
 from nexo.server.turns import LoopDriver
+
+if TYPE_CHECKING:
+    from nexo.server.http.app import HttpServer
 
 log: Final = logging.getLogger("nexo.server")
 
@@ -56,6 +57,10 @@ class Server:
         self.port = config.port
         self.http: HttpServer | None = None
         if config.http == "on":
+            # Imported here so that a server without HTTP has neither the time nor the memory of it.
+            from nexo.server.http.access import Access
+            from nexo.server.http.app import HttpServer
+
             self.http = HttpServer(Access(self.node, self.listener, self.keeper, config))
 
     async def start(self) -> None:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from nexo.limits import HTTP_CONNECTIONS_MAX
+from nexo.limits import HTTP_CONNECTIONS_MAX, KEY_BYTES_MAX
 from nexo.server.http import connections, pubsub, queues, store, streams
 from nexo.server.http.access import Access
 from nexo.server.http.guard import Guard
@@ -32,6 +32,9 @@ from nexo.server.http.routing import Route, starlette_routes
 from nexo.server.http.static import Static, no_such_route
 
 log: Final = logging.getLogger("nexo.http")
+
+HEAD_BYTES_MAX: Final = 4 * KEY_BYTES_MAX
+"""Request line and headers: the longest key, percent-encoded, and the rest."""
 
 RESOURCES: Final = [*store.ROUTES, *queues.ROUTES, *pubsub.ROUTES, *streams.ROUTES, *connections.ROUTES]
 """The routes that need nothing but the brokers."""
@@ -121,6 +124,7 @@ class HttpServer:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                h11_max_incomplete_event_size=HEAD_BYTES_MAX,
                 limit_concurrency=HTTP_CONNECTIONS_MAX,
                 timeout_graceful_shutdown=max(1, int(config.shutdown_seconds)),
             )

@@ -41,7 +41,6 @@ HTTP_STATUSES: Final[dict[str, int]] = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "CROSS_SITE": 403,
     "WRONG_HOST": 421,
-    "SHUTTING_DOWN": 503,
 }
 """What only HTTP knows, by name."""
 

@@ -145,7 +145,9 @@ class Route(NamedTuple):
 
 def answer(result: object, status: int = 200) -> Response:
     """A JSON value as the answer."""
-    return Response(msgspec.json.encode(result), status, media_type="application/json")
+    return Response(
+        msgspec.json.encode(result), status, {"Cache-Control": "no-store"}, media_type="application/json"
+    )
 
 
 def page(items: list[dict[str, object]], next: str | None, **more: object) -> Response:
