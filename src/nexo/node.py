@@ -86,7 +86,7 @@ class Connected:
 
 @final
 class Promise(Connected):
-    """One who is no connection and waits once: for `Node.hold` (its replies are b""), or for `wait_for_journal`.
+    """One who is no connection and waits once: for `Node.hold` or `lend` (of b""), or for `wait_for_journal`.
 
     `told` is called with None when what was waited for has come, or with the error when it will not.
     """
@@ -98,6 +98,9 @@ class Promise(Connected):
         """Nothing is gathered for one who is no connection."""
 
     def confirmed(self, replies: bytes) -> None:
+        self.told(None)
+
+    def lent(self, deliveries: bytes) -> None:
         self.told(None)
 
     def refused(self, replies: bytes, error: StorageError) -> None:

@@ -540,11 +540,11 @@ class PubSub:
 
     def retained_topics(self) -> list[bytes]:
         """The topics that hold a value, in no particular order."""
-        return self._retained.topics()
+        return self.kept.topics()
 
     def retained_value(self, topic: bytes, now: i64) -> RetainedValue | None:
         """What one topic holds."""
-        return self._retained.get(topic, now)
+        return self.kept.get(topic, now)
 
     def retained(self, filter: bytes, now: i64) -> list[Message]:
         """The retained values that a filter matches, in the order in which they were published."""

@@ -58,6 +58,19 @@ class Access:
         self.node.hold(waiting.promise, level, b"")
         await waiting.future
 
+    async def lent(self, level: int) -> None:
+        """Wait until it is recorded that what was lent in this turn counts, as a connection does. No await between."""
+        if level == MEMORY or not self.node.journal.keeping:
+            return
+        waiting = _Waiting()
+        self.node.lend(waiting.promise, b"")
+        await waiting.future
+
+    def check_room(self, level: int) -> None:
+        """For a write that is recorded at this level. Raises StorageError while the disk takes nothing."""
+        if level != MEMORY:
+            self.node.check_room()
+
 
 class _Waiting:
     """A promise of the node as something to await. Whoever awaits it may be cancelled meanwhile."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
+from nexo.brokers.journal import MEMORY
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import DROP_OLDEST, Batch, Encoding, Receiver, Subscription
 from nexo.brokers.topics import check_filter, check_topic, is_pattern
@@ -91,9 +92,13 @@ async def publish(call: Call) -> Response:
         )
     now = await call.access.writable()
     pubsub = call.access.node.pubsub
+    level = pubsub.kept.level if body.retain else MEMORY
+    call.access.check_room(level)
     if body.retain:
         pubsub.retain(topic, value, headers, now + ttl if ttl else 0)
-    return answer({"receivers": int(pubsub.publish(Message(topic, value, headers, 0)))})
+    receivers = int(pubsub.publish(Message(topic, value, headers, 0)))
+    await call.access.durable(level)
+    return answer({"receivers": receivers})
 
 
 async def clear(call: Call) -> Response:
@@ -102,6 +107,7 @@ async def clear(call: Call) -> Response:
     call.access.begin()
     if not call.access.node.pubsub.clear_retained(topic):
         raise ResourceNotFoundError(f"topic {topic.decode()!r} has no retained value")
+    await call.access.durable(call.access.node.pubsub.kept.level)
     return answer({"cleared": True})
 
 

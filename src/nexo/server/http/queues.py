@@ -362,6 +362,8 @@ async def receive(call: Call) -> Response:
     queue = found(call)
     deliveries = queue.receive(body.batch, access.consumer, now)
     if deliveries or body.wait_ms == 0 or access.closing.is_set():
+        if deliveries:
+            await access.lent(level(queue))
         return answer({"messages": lent(deliveries)})
     poll = LongPoll(access, queue)
     queue.wait(poll, access.consumer, body.batch, now + body.wait_ms)

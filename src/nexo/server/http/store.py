@@ -96,6 +96,8 @@ async def put(call: Call) -> Response:
     if body.if_version is not UNSET and not 0 <= expected <= NUMBER_MAX:
         raise InvalidArgumentError(f"if_version {expected}: it is a version, or 0 for none")
     now = await call.access.writable()
+    level = call.access.node.store.level_of(key)
+    call.access.check_room(level)
     result = call.access.node.store.put(
         key,
         value,
@@ -106,6 +108,7 @@ async def put(call: Call) -> Response:
     )
     if not result.applied:
         raise mismatch(key, int(result.version))
+    await call.access.durable(level)
     return answer(
         {
             "key": key.decode(errors="replace"),
@@ -123,6 +126,7 @@ async def delete(call: Call) -> Response:
     result = call.access.node.store.delete_if(key, now, expected)
     if not result.deleted:
         raise missing(key) if result.old is None else mismatch(key, int(result.version))
+    await call.access.durable(call.access.node.store.level_of(key))
     return answer({"deleted": True, "version": int(result.version)})
 
 
