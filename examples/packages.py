@@ -167,7 +167,18 @@ async def run(records: list[Record], host: str, port: int) -> int:
 @contextmanager
 def own_broker() -> Iterator[int]:
     """A broker on a free port, for the time of the run; its port."""
-    command = [sys.executable, "-m", "nexo", "serve", "--port", "0", "--http", "off", "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "nexo",
+        "serve",
+        "--port",
+        "0",
+        "--http",
+        "off",
+        "--log-level",
+        "warning",
+    ]
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen([*command, "--data-dir", folder], stdout=subprocess.PIPE, text=True) as process,

@@ -98,8 +98,11 @@ class Disk(Files):
         self.handles: dict[int, Inode] = {}
         self.calls = self.writes = self.syncs = self.opened = 0
         self.locked = False
+        self.inner: dict[str, Disk] = {}
+        self.outer: dict[str, Disk] = {}  # of the disk that this is a folder of, and the name there
+        self.name = ""
 
-    # Restarts.
+    # Restarts. Folders in the folder hold second names only, which a power cut takes.
 
     def next_disk(self, seed: int) -> Disk:
         """An empty one, for the next process."""
@@ -122,6 +125,7 @@ class Disk(Files):
         after = self.next_disk(self.random.getrandbits(64))
         after.inodes, after.durable_inodes = self.inodes, self.durable_inodes
         after.folder_calls = self.folder_calls
+        after.inner = self.inner
         return after
 
     def flip(self, name: str, bit: int) -> None:
@@ -133,7 +137,8 @@ class Disk(Files):
     # What Files does.
 
     def make_folder(self) -> None:
-        pass
+        if self.name:
+            self.outer[self.name] = self
 
     def lock(self, shared: bool = False) -> None:
         if self.locked:
@@ -146,21 +151,30 @@ class Disk(Files):
     def names(self) -> list[str]:
         return sorted(self.inodes)
 
-    def folders(self) -> list[str]:
-        return []
-
-    def inside(self, name: str) -> Files:
-        """There is one folder: backups, which link files into others, are tried on real ones."""
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-
-    def link(self, name: str, other: Files) -> None:
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-
-    def remove_folder(self) -> None:
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-
     def forget_removed(self) -> list[str]:
         return self.names()
+
+    def folders(self) -> list[str]:
+        return sorted(self.inner)
+
+    def inside(self, name: str) -> Disk:
+        found = self.inner.get(name)
+        if found is None:
+            found = Disk(self.random.getrandbits(64))
+            found.folder, found.outer, found.name = self.path(name), self.inner, name
+        return found
+
+    def remove_folder(self) -> None:
+        for name in self.names():
+            self.remove(name)
+        del self.outer[self.name]
+
+    def link(self, name: str, other: Files) -> None:
+        assert isinstance(other, Disk)
+        inode = self._inode(name)
+        if name in other.inodes:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        other._folder_call("create", name, inode)
 
     def sync_folder(self) -> None:
         self._called()

@@ -41,7 +41,20 @@ def test_both_do_the_same(kind: str, tmp_path: Path) -> None:
     assert files.size("c") == 1000
     assert files.names() == ["b", "c"]
     assert files.read_at("b", 0, 10) == b"onet"
+    inner = files.inside("inner")
+    assert files.folders() == []
+    inner.make_folder()
+    files.link("b", inner)
+    with pytest.raises(FileExistsError):
+        files.link("b", inner)
+    assert files.folders() == ["inner"]
+    assert files.names() == ["b", "c"]
     files.remove("b")
+    assert files.inside("inner").read_at("b", 0, 10) == b"onet"
+    with pytest.raises(FileNotFoundError):
+        files.link("b", inner)
+    inner.remove_folder()
+    assert files.folders() == []
     for call in (lambda: files.read_at("b", 0, 1), lambda: files.size("b"), lambda: files.remove("b")):
         with pytest.raises(FileNotFoundError):
             call()
