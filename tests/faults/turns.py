@@ -125,7 +125,9 @@ def be_server(folder: str, log_file_bytes: int) -> None:
         collections.reset()
 
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(serve(Config(port=0, data_dir=folder, log_file_bytes=log_file_bytes), ready))
+    loop.run_until_complete(
+        serve(Config(port=0, http="off", data_dir=folder, log_file_bytes=log_file_bytes), ready)
+    )
 
 
 @dataclass

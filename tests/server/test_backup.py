@@ -202,7 +202,7 @@ def test_frames_as_they_are_on_the_wire(tmp_path: Path) -> None:
     """The layout of docs/protocol.md, header included; what a server makes up is left open."""
     with running(tmp_path) as server, Wire(server.port) as wire:
         for sent, answered in (
-            ("09 01 43 fedcba98 00000001 01", "09 02 03 fedcba98 00000020 i1 ?8 i1 ?8"),
+            ("09 01 43 fedcba98 00000001 01", "09 02 03 fedcba98 00000020 i1 ?8 i2 ?8"),
             ("09 01 43 00000002 00000009 02 i1", "09 02 03 00000002 ?4 i0 'manifest.json' 00 ?*"),
             ("09 01 43 00000003 00000009 02 i1", "09 02 03 00000003 00000008 ?8"),
             ("09 01 43 00000004 00000009 03 i1", "09 02 00 00000004 00000000"),

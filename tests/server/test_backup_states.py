@@ -18,6 +18,7 @@ from nexo.node import make_node
 from nexo.protocols.backups import Backup, BackupReader
 from nexo.server import backup as backup_module
 from nexo.server.backup import NodeBackups
+from nexo.server.housekeeping import COMPACT
 from nexo.server.keeper import Keeper
 from nexo.storage.archive import ArchiveReader
 from nexo.storage.batch import Batch
@@ -87,12 +88,12 @@ async def test_a_sync_that_fails_fails_the_backup() -> None:
     run, backups = backed(disk)
     disk.faults.fail_sync_at = disk.syncs + 1
     told = asked(backups, 5)
-    assert backups.pinning
+    assert backups.is_pinning()
     run.step()
     ((context, error),) = told.failures
     assert context == 5
     assert isinstance(error, StorageError)
-    assert not backups.pinning
+    assert not backups.is_pinning()
     # The log is fenced, and there are no more backups.
     ((context, error),) = asked(backups, 6).failures
     assert context == 6
@@ -111,10 +112,10 @@ async def test_a_full_disk_refuses_backups_until_there_is_room() -> None:
     assert run.log.try_again()
     told = asked(backups, 7)
     assert not told.failures
-    assert backups.pinning
+    assert backups.is_pinning()
     await backups.stop()
     assert [context for context, _ in told.failures] == [7]
-    assert not backups.pinning
+    assert not backups.is_pinning()
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -137,7 +138,8 @@ async def test_no_compaction_begins_until_the_files_are_linked(tmp_path: Path) -
         """Two more log files."""
         for _ in range(16):
             queue.push(b"\0" + bytes(8 * KIB), 0, node.begin())
-            keeper.turn(node)
+            node.turn()
+            keeper.turn_ended()
             await until(lambda: not queue.newest_batch)
 
     await write()
@@ -147,13 +149,14 @@ async def test_no_compaction_begins_until_the_files_are_linked(tmp_path: Path) -
     go_on = threading.Event()
     threads.submit(go_on.wait)
     node.begin()
-    keeper.turn(node)
+    node.turn()
+    keeper.turn_ended()
     try:
         for _ in range(4):
             await write()
         assert not told.begun
-        assert keeper.backups.pinning
-        assert not keeper._compactor.running
+        assert keeper.backups.is_pinning()
+        assert keeper._housekeeper.state != COMPACT
         assert not list(tmp_path.glob("snapshot-*.nexo"))
     finally:
         go_on.set()
@@ -180,7 +183,8 @@ async def test_a_backup_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pyte
     told = Told()
     backup = keeper.backups.begin(told, 1)
     node.begin()
-    keeper.turn(node)
+    node.turn()
+    keeper.turn_ended()
     await until(lambda: told.begun)
     assert keeper.files.folders()
     await until(lambda: not keeper.files.folders())

@@ -8,8 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.processes import environment
-from tests.house.sources import ROOT
+from tests.surroundings import ROOT, environment
 
 
 def test_the_example_runs(tmp_path: Path) -> None:
@@ -20,7 +19,6 @@ def test_the_example_runs(tmp_path: Path) -> None:
     (bin / "nexo").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nexo "$@"\n')
     (bin / "nexo").chmod(0o755)
     variables = environment(PATH=f"{bin}{os.pathsep}{os.environ['PATH']}")
-    variables.pop("NEXO_DATA_DIR")
     done = subprocess.run(
         ["sh", "-euc", script], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60
     )

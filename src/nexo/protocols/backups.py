@@ -5,12 +5,11 @@ Knows no file and no protocol: a reader is one backup as one connection reads it
 
 from __future__ import annotations
 
-from mypy_extensions import i64, mypyc_attr, trait
+from mypy_extensions import i64, mypyc_attr
 
 from nexo.errors import NotAvailableError, ServerError
 
 
-@trait
 @mypyc_attr(allow_interpreted_subclasses=True)
 class BackupReader:
     """Who reads a backup. `context` is what the reader gave with the request that is answered."""

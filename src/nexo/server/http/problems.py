@@ -30,6 +30,8 @@ STATUSES: Final[dict[type[errors.NexoError], tuple[int, str]]] = {
     errors.ReplyTimeoutError: (504, "REPLY_TIMEOUT"),
     errors.NotAvailableError: (501, "NOT_AVAILABLE"),
     errors.SequenceMismatchError: (409, "SEQUENCE_MISMATCH"),
+    errors.BatchRefusedError: (409, "BATCH_REFUSED"),
+    errors.PreconditionFailedError: (412, "PRECONDITION_FAILED"),
     errors.VersionMismatchError: (412, "VERSION_MISMATCH"),
 }
 """Status and name of each error that a broker, or a conditional write, answers with."""
