@@ -12,6 +12,12 @@ PIP_INSTALL := -m pip install -qq --disable-pip-version-check
 # Exported to whatever runs below.
 export NEXO_PURE
 
+# The dashboard's front end is built where there is a Node that can; a broker runs without it, too.
+FRONT := src/nexo/dashboard/index.html
+FRONT_SOURCES := $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json) $(shell find dashboard/src dashboard/public -type f)
+NODE_THERE := command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
+
 # setup.py holds the one list of what is compiled.
 HOT := $(shell $(PYTHON) -B -c 'import setup; print(*setup.hot_modules(), *setup.INLINED)')
 ifeq ($(HOT),)
@@ -24,33 +30,51 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build test lint format generate fuzz kill simulate turns bench clean
+.PHONY: help run build dashboard front test lint lint-dashboard format format-dashboard generate screenshots fuzz kill simulate turns bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
-run: $(SETUP)  ## Start a broker on 127.0.0.1:7654 (ARGS="--port 0 ..." adds flags)
+run: $(SETUP) front  ## Start a broker on 127.0.0.1:7654 (ARGS="--port 0 ..." adds flags)
 	@exec $(PY) -m nexo serve $(ARGS)
 
 build: $(SETUP)  ## Set up .venv and compile the hot modules in place
 	@$(PY) -m nexo --version
 
-test: $(SETUP) $(CLIENT)/.installed  ## Run all tests (ARGS="tests/brokers -k expiry" picks)
+dashboard: $(FRONT)  ## Build the dashboard into src/nexo/dashboard (Node 20.19 or later, npm)
+
+# The same for those who can do without: what is missing is said, and the rest goes on.
+front:
+	@if ! { $(NODE_THERE); }; then echo "nexo: no Node.js 20.19 or later with npm here: the dashboard is not built, the broker runs without it" >&2; \
+	elif ! $(MAKE) --no-print-directory --silent dashboard; then echo "nexo: the dashboard could not be built (see above); the broker runs without it" >&2; fi
+
+test: $(SETUP) $(CLIENT)/.installed front  ## Run all tests (ARGS="tests/brokers -k expiry" picks)
 	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
-lint: $(VENV)/.installed  ## ruff and mypy --strict
+lint: $(VENV)/.installed  ## ruff and mypy --strict; tsc --strict and prettier for the dashboard
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PY) -m mypy src examples
 	MYPYPATH=benchmarks $(PY) -m mypy benchmarks
+	@if $(NODE_THERE); then $(MAKE) --no-print-directory lint-dashboard; else echo "no Node.js 20.19 or later with npm here: the dashboard is not checked" >&2; fi
+
+lint-dashboard: dashboard/node_modules/.installed
+	cd dashboard && npm run --silent lint
 
 format: $(VENV)/.installed  ## Let ruff format the code and sort its imports
 	$(VENV)/bin/ruff check --select I --fix .
 	$(VENV)/bin/ruff format .
+	@if $(NODE_THERE); then $(MAKE) --no-print-directory format-dashboard; fi
+
+format-dashboard: dashboard/node_modules/.installed
+	cd dashboard && npm run --silent format
 
 generate: $(VENV)/.installed  ## Write the blocking client from the async one
 	$(PY) tools/generate_blocking.py
+
+screenshots: $(SETUP) $(FRONT)  ## Take the pictures of the dashboard for the documents (needs Chromium)
+	$(PY) tools/screenshots.py $(ARGS)
 
 fuzz: $(SETUP)  ## Throw random bytes at every codec for SECONDS (default 60)
 	$(PY) tests/fuzz/run.py --seconds $(SECONDS)
@@ -69,7 +93,7 @@ bench: $(SETUP) $(VENV)/.bench  ## Measure Nexo and its peers; writes docs/bench
 	$(PY) benchmarks/run.py $(ARGS)
 
 clean:  ## Remove everything that the targets above have made
-	rm -rf $(VENV) $(CLIENT) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENT) build dist src/*.egg-info dashboard/node_modules src/nexo/dashboard .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -95,6 +119,17 @@ $(VENV)/.compiled: $(VENV)/.installed $(HOT)
 	@grep '^nexo: ' build/compile.log >&2 && echo "nexo: build/compile.log says more" >&2 || true
 	@find src -name '*.so' -exec touch {} +
 	@touch $@
+
+dashboard/node_modules/.installed: dashboard/package.json dashboard/package-lock.json
+	@$(NODE_THERE) || { echo "The dashboard needs Node.js 20.19 or later, and npm" >&2; exit 1; }
+	@echo "Setting up the dashboard's tools ..."
+	@cd dashboard && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(FRONT): dashboard/node_modules/.installed $(FRONT_SOURCES)
+	@$(NODE_THERE) || { echo "The dashboard needs Node.js 20.19 or later, and npm" >&2; exit 1; }
+	@echo "Building the dashboard ..."
+	@cd dashboard && npm run --silent build -- --logLevel warn
 
 $(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
 	@$(PY) $(PIP_INSTALL) -r requirements/bench.txt
