@@ -172,6 +172,10 @@ def test_the_filter_tree_agrees_with_the_model(
         expected = [id(targets[index]) for filter, index in model if matches(filter, topic)]
         assert sorted(map(id, tree.match(topic))) == sorted(expected)
     assert tree.count == len(model)
+    assert sorted(tree.filters()) == sorted({filter for filter, _ in model})
+    for filter in [*tree.filters(), *topics]:
+        found = sorted(id(targets[index]) for name, index in model if name == filter)
+        assert sorted(map(id, tree.at(filter))) == found
     for filter, index in model:
         assert tree.remove(filter, targets[index])
     assert tree._root.is_empty(), "nodes that nothing needs stay behind"

@@ -131,8 +131,10 @@ class HttpServer:
         )
         self._monitor.start()
         self._running = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
-        while not self._uvicorn.started:
+        while not self._uvicorn.started and not self._running.done():
             await asyncio.sleep(0)
+        if self._running.done():
+            self._running.result()
         address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         log.info("HTTP API and dashboard on http://%s", address)
 

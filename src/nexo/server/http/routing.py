@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -137,7 +138,7 @@ class Route(NamedTuple):
     path: str
     handler: Handler
     summary: str
-    query: dict[str, str] = {}  # noqa: RUF012 -- never changed
+    query: Mapping[str, str] = MappingProxyType({})
     body: Any = None
     status: int = 200
     media: str = "application/json"

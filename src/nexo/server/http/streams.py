@@ -299,12 +299,9 @@ async def dead(call: Call) -> Response:
     letters = group_of(call)[1].peek(offset, limit + 1)
     fitting = page_length([len(letter.record) for letter in letters[:limit]])
     items = [
-        {
-            **shown_record(letter.contents(), value_bytes_max),
-            "attempts": int(letter.attempts),
-            "died_at": int(letter.died_at),
-            "reason": letter.reason.decode(errors="replace"),
-        }
+        public(
+            {**streamadmin.shown_letter(letter), "bytes": len(letter.contents().value) - 1}, value_bytes_max
+        )
         for letter in letters[:fitting]
     ]
     return page(items, str(offset + fitting) if len(letters) > fitting else None)
