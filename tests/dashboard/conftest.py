@@ -76,8 +76,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """The browser. Not longer than a module: its driver runs a loop in this thread, where async tests want theirs."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
