@@ -41,7 +41,7 @@ class Static:
 
     async def __call__(self, request: Request) -> Response:
         path = unquote(request.url.path).lstrip("/")
-        if path.startswith("api/") or "\\" in path or "\0" in path:
+        if path == "api" or path.startswith("api/") or "\\" in path or "\0" in path:
             return no_such_route(request)
         found = self._file(path)
         if found is None and not Path(path).suffix:
