@@ -22,8 +22,8 @@ FOR_A_YEAR: Final = "public, max-age=31536000, immutable"
 NOT_BUILT: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Nexo</title>
 <h1>Nexo is running</h1>
-<p>The dashboard was not built. In a checkout, <code>npm ci &amp;&amp; npm run build</code> in
-<code>dashboard/</code> puts it into <code>src/nexo/dashboard</code>; packages bring it along.</p>
+<p>The dashboard was not built. In a checkout, <code>make dashboard</code> builds it, where there is Node.js
+with npm; packages bring it along.</p>
 <p>The API works without it: <a href="/docs">its routes</a>, <a href="/api/v1/overview">an overview</a>,
 <a href="/metrics">metrics</a>.</p>
 </html>
