@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 from nexo.errors import NexoError
 
@@ -44,14 +44,15 @@ class Portal:
         from the one with the client, and in the loop's own thread, which would wait for itself.
         """
         self._check()
-        done: Future[T] = asyncio.run_coroutine_threadsafe(_awaited(make), self._loop)
+        call = _Call(make)
         finished = False
         try:
-            result = done.result()
+            self._loop.call_soon_threadsafe(call.start)
+            result = call.done.result()
             finished = True
         finally:
             if not finished:
-                done.cancel()
+                self._loop.call_soon_threadsafe(call.cancel)
         return result
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
@@ -105,8 +106,34 @@ class Portal:
             raise NexoError("a blocking call inside the client's own event loop would wait for itself")
 
 
-async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
-    return await make()
+class _Call(Generic[T]):
+    """A call that another thread waits for. It is there before it is started, so an interrupt always finds it."""
+
+    def __init__(self, make: Callable[[], Awaitable[T]]) -> None:
+        self.done: Future[T] = Future()
+        self._make = make
+        self._task: asyncio.Future[T] | None = None
+
+    def start(self) -> None:
+        """In the loop."""
+        self._task = asyncio.ensure_future(self._awaited())
+        self._task.add_done_callback(self._finished)
+
+    def cancel(self) -> None:
+        """In the loop; a call that was never started has nothing to cancel."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _awaited(self) -> T:
+        return await self._make()
+
+    def _finished(self, task: asyncio.Future[T]) -> None:
+        if task.cancelled():
+            self.done.cancel()
+        elif (error := task.exception()) is not None:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(task.result())
 
 
 _portal: Portal | None = None
