@@ -30,7 +30,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build dashboard front test lint lint-dashboard format format-dashboard generate screenshots fuzz kill simulate turns bench clean
+.PHONY: help run build dashboard front test lint lint-dashboard test-dashboard format format-dashboard generate screenshots fuzz kill simulate turns bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -51,6 +51,9 @@ front:
 
 test: $(SETUP) $(CLIENT)/.installed front  ## Run all tests (ARGS="tests/brokers -k expiry" picks)
 	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-dashboard: $(SETUP) $(FRONT)  ## Test the dashboard in Debian's Chromium (apt-get install chromium)
+	BROWSER_TESTS=1 $(PY) -m pytest tests/dashboard $(ARGS)
 
 lint: $(VENV)/.installed  ## ruff and mypy --strict; tsc --strict and prettier for the dashboard
 	$(VENV)/bin/ruff check .

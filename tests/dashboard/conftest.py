@@ -6,6 +6,7 @@ page       a page of its own at the broker's address; `page.errors` are what its
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -66,6 +67,8 @@ class Broker:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    if not os.environ.get("BROWSER_TESTS"):
+        pytest.skip("a browser takes its time: make test-dashboard")
     if CHROMIUM is None:
         pytest.skip("needs Chromium: on Debian, apt-get install chromium")
     if not BUILT.exists():

@@ -19,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from librt.strings import BytesWriter
@@ -130,7 +131,8 @@ class Compactor:
     async def stop(self) -> None:
         """End the one that runs: the next start does not miss it."""
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):  # it has ended, and nobody has looked yet
+                self._process.kill()
         if self._task is not None:
             await self._task
 
