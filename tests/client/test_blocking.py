@@ -73,6 +73,8 @@ def test_calls_of_many_threads_share_a_connection(server: Server) -> None:
 
 
 def test_ctrl_c_cancels_the_call_and_nothing_else(server: Server) -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so would this test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with (
         nexo.blocking.connect(port=server.port) as client,
         client.pubsub.pattern("never").subscribe() as messages,
