@@ -79,7 +79,7 @@ def asked(backups: NodeBackups, context: int) -> Told:
     """One that is asked for in a turn which has ended."""
     told = Told()
     backups.begin(told, context)
-    backups._turn_ended()
+    backups.turn_ended()
     return told
 
 

@@ -47,9 +47,6 @@ class NodeBackups(Backups):
         self._last_number += 1
         backup = NodeBackup(self, self._last_number, reader, context)
         self._alive.add(backup)
-        if not self._asked:
-            # The turn is due to end before this is called.
-            asyncio.get_running_loop().call_soon(self._turn_ended)
         self._asked.append(backup)
         return backup
 
@@ -60,8 +57,10 @@ class NodeBackups(Backups):
         """
         return any(backup.pinning for backup in self._alive)
 
-    def _turn_ended(self) -> None:
+    def turn_ended(self) -> None:
         """The turn's batch is closed: what was asked for in it ends here, once that is on disk."""
+        if not self._asked:
+            return
         asked, self._asked = self._asked, []
         journal = self._journal
         if journal.full or journal.fenced:

@@ -24,7 +24,7 @@ from nexo.storage.backup import unpin_all
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files, is_running
 from nexo.storage.log import Log
-from nexo.storage.recovery import Recovery
+from nexo.storage.recovery import Recovery, log_numbers
 from nexo.storage.thread import ThreadedWriter
 from nexo.storage.writer import Writer
 
@@ -125,6 +125,7 @@ class Keeper(Hooks):
 
     def turn_ended(self) -> None:
         """The open batch is empty."""
+        self.backups.turn_ended()
         self._housekeeper.between_turns()
 
     @property
@@ -136,7 +137,7 @@ class Keeper(Hooks):
 
     def log_files(self) -> int:
         """How many log files there are. Reads the directory."""
-        return sum(name.startswith("log-") for name in self.files.names())
+        return len(log_numbers(self.files.names()))
 
     async def settle(self) -> None:
         """Until every reply that waits for the log has been given."""

@@ -45,9 +45,9 @@ def restore(
 ) -> Restored:
     """Fill a directory from an archive that has been checked, and whose contents are not damaged.
 
-    `aside`: the end of the name of the folder to which what is in the
-    directory is moved; without it a directory that is not empty is refused with StorageError. Raises
-    DataLockedError while a node uses it, OSError when the disk refuses.
+    `aside`: the end of the name of the folder to which what is in the directory is moved; without it a directory
+    that is not empty is refused with StorageError. Raises DataLockedError while a node uses it, OSError when the
+    disk refuses.
     """
     target.make_folder()
     target.lock()

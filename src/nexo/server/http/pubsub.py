@@ -15,14 +15,14 @@ from nexo.brokers.journal import MEMORY
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import DROP_OLDEST, Batch, Encoding, Receiver, Subscription
 from nexo.brokers.topics import check_filter, check_topic, is_pattern
-from nexo.errors import InvalidArgumentError, ResourceNotFoundError
-from nexo.limits import HTTP_TAIL_BYTES_MAX, HTTP_TAIL_MESSAGES_MAX, TTL_MS_MAX
+from nexo.errors import ResourceNotFoundError
+from nexo.limits import HTTP_TAIL_BYTES_MAX, HTTP_TAIL_MESSAGES_MAX
 from nexo.protocols.native.jsonadmin import shown_value
 from nexo.server.http.access import Access
 from nexo.server.http.routing import Call, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
-from nexo.server.http.values import Headers, Valued, header_block, public
+from nexo.server.http.values import Headers, Valued, header_block, public, time_to_live
 
 PUBSUB: Final = "/api/v1/pubsub"
 TAIL_PIECE: Final = 100
@@ -85,11 +85,7 @@ async def publish(call: Call) -> Response:
     topic = body.topic.encode()
     check_topic(topic)
     value, headers = body.typed(), header_block(body.headers)
-    ttl = body.ttl_ms if isinstance(body.ttl_ms, int) else 0
-    if body.ttl_ms is not UNSET and not 1 <= ttl <= TTL_MS_MAX:
-        raise InvalidArgumentError(
-            f"ttl_ms {ttl}: it is 1 to {TTL_MS_MAX}; leave it out to keep the value for ever"
-        )
+    ttl = time_to_live(body.ttl_ms, "value")
     now = await call.access.writable()
     pubsub = call.access.node.pubsub
     level = pubsub.kept.level if body.retain else MEMORY

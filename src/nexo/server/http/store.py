@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from nexo.brokers.entry import Entry
 from nexo.errors import InvalidArgumentError, ResourceNotFoundError, VersionMismatchError
-from nexo.limits import PAGE_BYTES_MAX, TTL_MS_MAX
+from nexo.limits import PAGE_BYTES_MAX
 from nexo.protocols.native.frames import check_key
 from nexo.protocols.native.jsonadmin import shown_value
 from nexo.server.http.routing import NUMBER_MAX, PAGED, Call, Route, answer, page
-from nexo.server.http.values import Valued, public, quoted
+from nexo.server.http.values import Valued, public, quoted, time_to_live
 
 KEYS: Final = "/api/v1/store/keys"
 NAMES: Final = ("bytes", "str", "json", "int")
@@ -85,11 +85,7 @@ async def put(call: Call) -> Response:
     check_key(key)
     body = await call.body(Put)
     value = body.typed()
-    ttl = body.ttl_ms if isinstance(body.ttl_ms, int) else 0
-    if body.ttl_ms is not UNSET and not 1 <= ttl <= TTL_MS_MAX:
-        raise InvalidArgumentError(
-            f"ttl_ms {ttl}: it is 1 to {TTL_MS_MAX}; leave it out to keep the key for ever"
-        )
+    ttl = time_to_live(body.ttl_ms, "key")
     if ttl and body.keep_ttl:
         raise InvalidArgumentError("ttl_ms and keep_ttl exclude each other")
     expected = body.if_version if isinstance(body.if_version, int) else -1

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from nexo.brokers.counters import I64_MAX, I64_MIN
 from nexo.brokers.message import JSON, RAW, STRING, int_value
 from nexo.errors import InvalidArgumentError
+from nexo.limits import TTL_MS_MAX
 from nexo.protocols.native.frames import join_headers, split_headers
 
 EXACT: Final = 1 << 53
@@ -151,3 +152,14 @@ def quoted(name: bytes) -> str:
 def unquoted(text: str) -> bytes:
     """The name that was quoted."""
     return unquote_to_bytes(text)
+
+
+def time_to_live(ttl_ms: int | UnsetType, kept: str) -> int:
+    """Milliseconds for which a "key" or a "value" is kept; 0, for ever, when the request leaves it out."""
+    if isinstance(ttl_ms, UnsetType):
+        return 0
+    if not 1 <= ttl_ms <= TTL_MS_MAX:
+        raise InvalidArgumentError(
+            f"ttl_ms {ttl_ms}: it is 1 to {TTL_MS_MAX}; leave it out to keep the {kept} for ever"
+        )
+    return ttl_ms
