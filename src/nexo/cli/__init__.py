@@ -6,6 +6,7 @@ the first real command, and each command's module when it is called.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,20 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see exits.py)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "PYTHONMALLOC" not in os.environ:
+        return _run(arguments)
+    from nexo.server.allocator import hold_small_objects, leave_small_objects, started_again
+
+    if not started_again(os.environ):
+        return _run(arguments)
+    hold_small_objects()
+    try:
+        return _run(arguments)
+    finally:
+        leave_small_objects()
+
+
+def _run(arguments: list[str]) -> int:
     try:
         if arguments in (["--version"], ["-V"]):
             from nexo.cli.version import version_line
@@ -38,6 +53,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _forget_stdout() -> None:
     """The reader of our output has seen enough: nothing more to say, not even while exiting."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
