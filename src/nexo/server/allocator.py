@@ -106,7 +106,9 @@ def hold_small_objects() -> None:
 def leave_small_objects() -> None:
     """The program is about to end: arenas, and that first piece of stack, are left for the system to take back."""
     raw = _raw_allocator()
-    _take_arenas(raw.context, raw.malloc, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
+    _take_arenas(
+        raw.context, raw.malloc, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value
+    )
 
 
 def _raw_allocator() -> _Allocator:
