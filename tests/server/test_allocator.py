@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from nexo.server import allocator
-from nexo.server.allocator import ALLOCATOR, KEPT, TUNABLE, TUNABLES, huge_pages_here, with_huge_pages
+from nexo.server.allocator import (
+    ALLOCATOR,
+    KEPT,
+    TUNABLE,
+    TUNABLES,
+    huge_pages_here,
+    started_again,
+    with_huge_pages,
+)
 from tests.cli.processes import Broker
 
 
@@ -37,6 +45,16 @@ def test_what_the_environment_says_already_stays(pages: Path) -> None:
 def test_started_once_more_is_enough(pages: Path) -> None:
     found = with_huge_pages({})
     assert found is not None and with_huge_pages(found) is None
+    assert started_again(found)
+
+
+def test_a_python_that_lacks_a_function_stays_as_it_was_started(
+    pages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = with_huge_pages({})
+    monkeypatch.setattr(allocator, "SET_DEFAULT", "_PyMem_IsNotThere")
+    assert with_huge_pages({}) is None
+    assert found is not None and not started_again(found)
 
 
 @pytest.mark.parametrize("choice", ["always madvise [never]\n", None])

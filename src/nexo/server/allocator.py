@@ -86,8 +86,9 @@ def start_again(environ: Mapping[str, str]) -> None:
 
 
 def started_again(environ: Mapping[str, str]) -> bool:
-    """Whether this is the program after `start_again`."""
-    return environ.get(ALLOCATOR) == ALLOCATOR_FIRST and TUNABLE in environ.get(TUNABLES, "")
+    """Whether this is the program after `start_again`, or one that was given the same environment and can do the same."""
+    asked = environ.get(ALLOCATOR) == ALLOCATOR_FIRST and TUNABLE in environ.get(TUNABLES, "")
+    return asked and can_switch()
 
 
 def hold_small_objects() -> None:

@@ -20,6 +20,7 @@ from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFou
 from nexo.limits import DELIVERIES_PER_RECEIVE_MAX, HTTP_WAIT_MS_MAX, MESSAGES_PER_PUSH_MAX, TTL_MS_MAX
 from nexo.protocols.native import queueadmin
 from nexo.protocols.native.jsonadmin import Arguments, shown_value
+from nexo.protocols.native.queue import level
 from nexo.server.http.access import Access
 from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.store import LISTED, VALUE_BYTES
@@ -136,10 +137,6 @@ def described(queue: Queue, now: int) -> dict[str, object]:
 
 def found(call: Call) -> Queue:
     return call.access.node.queues.find(call.name("queue"))
-
-
-def level(queue: Queue) -> int:
-    return int(queue.parts.definition.level)
 
 
 # The queues themselves.
