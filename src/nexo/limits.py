@@ -15,10 +15,14 @@ MIB: Final = 1024 * 1024
 # The wire.
 FRAME_BYTES_MAX: Final = 10 * MIB
 """One native frame's payload; the published client's servers have the same bound."""
-BEFORE_HELLO_BYTES_MAX: Final = 16 * KIB
-"""What a connection may have buffered before its protocol is known: a greeting is far smaller."""
+LOGIN_BYTES_MAX: Final = 16 * KIB
+"""One frame of who may do nothing before it has logged in: a greeting with a token is far smaller."""
 GREETING_SECONDS_MAX: Final = 10.0
 """From accept to the first complete command, absolute, so that a byte a second does not hold a slot."""
+LOGINS_WAITING_MAX: Final = 256
+"""Passwords that wait to be verified, one after another at 50 ms: who would wait longer is told to try again."""
+LOGINS_PER_ADDRESS_MAX: Final = 8
+"""The same from one address, so that guesses made side by side do not get around the wait after a failure."""
 CONNECTIONS_MAX: Final = 10_000
 """Open connections; each costs a file descriptor and about 10 KiB."""
 

@@ -63,17 +63,17 @@ def test_port_in_use_is_one_line() -> None:
 
 
 def test_an_address_that_is_not_ours() -> None:
-    done = run("serve", "--host", "192.0.2.1", "--port", "0")
+    done = run("serve", "--host", "192.0.2.1", "--port", "0", "--without-accounts", "anywhere")
     assert done.code == 1
     assert done.err == "nexo: cannot listen on 192.0.2.1:0: Cannot assign requested address\n"
 
 
 def test_open_address_is_warned_about() -> None:
-    broker = Broker(["--host", "0.0.0.0"])
+    broker = Broker(["--host", "0.0.0.0", "--without-accounts", "anywhere"])
     assert broker.host == "0.0.0.0"
     code, _, log = broker.stop()
     assert code == 0
-    assert "can be reached from other machines, and this version has no accounts" in log
+    assert "can be reached from other machines, and there are no accounts" in log
 
 
 def test_log_level() -> None:

@@ -99,7 +99,7 @@ vector(
 bad("HELLO with a name that is not UTF-8", req(HELLO, "00000001 ff 00000000 00"), "UTF-8")
 bad("HELLO with a password", req(HELLO, "s'x' 00000000 01 s'me' s'secret'"), code=NOT_AUTHORIZED)
 bad("HELLO with a token", req(HELLO, "s'x' 00000000 02 s'token'"), code=NOT_AUTHORIZED)
-bad("HELLO with unknown credentials", req(HELLO, "s'x' 00000000 07"), code=NOT_AUTHORIZED)
+bad("HELLO with unknown credentials", req(HELLO, "s'x' 00000000 07"), "credentials")
 for _command in ("02", "03"):
     bad(f"BACKUP {_command} of none", req(BACKUP, f"{_command} i7"), "no backup 7", NOT_FOUND)
 bad("an unknown command of BACKUP", req(BACKUP, "09"), "unknown command 0x09 of BACKUP")

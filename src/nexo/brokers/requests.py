@@ -2,7 +2,7 @@
 
 A request is a message whose `request_id` is not 0; it travels as any other. This module owns the ids,
 who asked, and until when: the first reply is handed to the requester, later ones find nothing, and a
-deadline that passes is told once. It does not know topics, and the clock is an argument.
+deadline that passes is told once. A topic is only remembered here, and the clock is an argument.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class Requester:
 
 @final
 class _Pending:
-    __slots__ = ("correlation_id", "deadline", "requester")
+    __slots__ = ("correlation_id", "deadline", "requester", "topic")
 
-    def __init__(self, requester: Requester, correlation_id: i64, deadline: i64) -> None:
+    def __init__(self, requester: Requester, correlation_id: i64, deadline: i64, topic: bytes) -> None:
         self.requester = requester
+        self.topic = topic
         self.correlation_id = correlation_id
         self.deadline = deadline
 
@@ -56,8 +57,10 @@ class Requests:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def open(self, requester: Requester, correlation_id: i64, deadline: i64, now: i64) -> i64:
-        """Remembers a request until `deadline` and gives its id.
+    def open(
+        self, requester: Requester, correlation_id: i64, deadline: i64, now: i64, topic: bytes = b""
+    ) -> i64:
+        """Remembers a request on a topic until `deadline` and gives its id.
 
         Raises LimitExceededError when PENDING_REQUESTS_MAX already wait.
         """
@@ -67,7 +70,7 @@ class Requests:
             )
         self._last_id += 1
         request_id = int(self._last_id)
-        self._pending[request_id] = _Pending(requester, correlation_id, max(deadline, now))
+        self._pending[request_id] = _Pending(requester, correlation_id, max(deadline, now), topic)
         own = self._by_requester.get(requester)
         if own is None:
             own = {}
@@ -83,6 +86,11 @@ class Requests:
             return False
         pending.requester.replied(pending.correlation_id, value, headers)
         return True
+
+    def topic_of(self, request_id: i64) -> bytes:
+        """The topic on which a request was made that waits for its reply; b"" when there is none."""
+        pending = self._pending.get(int(request_id))
+        return b"" if pending is None else pending.topic
 
     def cancel(self, request_id: i64) -> bool:
         """Forgets a request without telling anybody."""

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "request": ("nexo.cli.request", "Send a request and print its reply."),
     "queue": ("nexo.cli.queue", "Push, consume and look after jobs."),
     "stream": ("nexo.cli.stream", "Append to, read and look after streams, and their groups."),
+    "user": ("nexo.cli.user", "Make and change the accounts of a server."),
     "backup": ("nexo.cli.backup", "Back up a broker while it runs."),
     "restore": ("nexo.cli.restore", "Bring a data directory back from a backup."),
     "verify": ("nexo.cli.verify", "Check every record in a data directory."),

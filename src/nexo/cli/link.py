@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,14 +26,17 @@ class Target(NamedTuple):
     host: str
     port: int
     timeout_seconds: float
+    user: str | None
+    password: str | None
+    token: str | None
 
 
 def client_options(function: Function) -> Function:
-    """`--host`, `--port` and `--timeout`; the command gets them as `target`."""
+    """`--host`, `--port`, `--timeout` and `--user`; the command gets them as `target`."""
 
     @wraps(function)
-    def with_target(*, host: str, port: int, timeout: int, **others: Any) -> Any:
-        return function(target=Target(host, port, timeout / 1000), **others)
+    def with_target(*, host: str, port: int, timeout: int, user: str | None, **others: Any) -> Any:
+        return function(target=Target(host, port, timeout / 1000, *credentials(user)), **others)
 
     options = (
         click.option(
@@ -54,10 +58,26 @@ def client_options(function: Function) -> Function:
             show_default=True,
             help="Longest wait for the connection, and for each answer.",
         ),
+        click.option(
+            "--user",
+            envvar="NEXO_USER",
+            help="The account; NEXO_PASSWORD has its password, or it is asked for. NEXO_TOKEN has a token.",
+        ),
     )
     for option in reversed(options):
         with_target = option(with_target)
     return with_target
+
+
+def credentials(user: str | None) -> tuple[str | None, str | None, str | None]:
+    """User, password and token. No secret is ever a flag: others see those in the list of processes."""
+    token = os.environ.get("NEXO_TOKEN") or None
+    if user is None or token is not None:
+        return None, None, token
+    password = os.environ.get("NEXO_PASSWORD")
+    if password is None:
+        password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    return user, password, None
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object on each line.")
@@ -94,7 +114,14 @@ async def _talk(target: Target, work: Callable[[Client], Awaitable[int]]) -> int
     from nexo.client import Client
 
     client = await Client.connect(
-        host=target.host, port=target.port, timeout=target.timeout_seconds, name="nexo-cli", reconnect=False
+        host=target.host,
+        port=target.port,
+        timeout=target.timeout_seconds,
+        name="nexo-cli",
+        user=target.user,
+        password=target.password,
+        token=target.token,
+        reconnect=False,
     )
     async with client:
         return await work(client)

@@ -67,7 +67,7 @@ def command(file: str | None, check: bool, **flags: str | None) -> int:
         return exits.OK
     if effective.config.huge_pages == "auto" and (environ := with_huge_pages(os.environ)) is not None:
         start_again(environ)
-    return run(effective.config)
+    return run(effective.config, effective.file)
 
 
 def describe(effective: Effective) -> str:
@@ -87,7 +87,7 @@ def _toml(setting: Setting, value: Any) -> str:
     return str(value)
 
 
-def run(config: Config) -> int:
+def run(config: Config, config_file: str | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     logging.basicConfig(
         level=config.log_level.upper(),
@@ -98,7 +98,7 @@ def run(config: Config) -> int:
     from nexo.server.app import serve
 
     try:
-        _loop_runner()(serve(config, announce))
+        _loop_runner()(serve(config, announce, config_file))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         click.echo(
@@ -112,13 +112,11 @@ def run(config: Config) -> int:
 def announce(server: Server) -> None:
     """Say on standard output that connections are accepted; scripts wait for this line."""
     where = _address(server.host, server.port)
+    if not ipaddress.ip_address(server.host.partition("%")[0]).is_loopback and not server.doorkeeper.on:
+        log.warning("%s can be reached from other machines, and there are no accounts:", where)
+        log.warning("whoever reaches the port may read and change everything; keep it behind a firewall")
     click.echo(f"nexo {__version__} ready on {where} ({build()}), pid {os.getpid()}")
     sys.stdout.flush()
-    if not ipaddress.ip_address(server.host.partition("%")[0]).is_loopback:
-        log.warning(
-            "%s can be reached from other machines, and this version has no accounts and no TLS:", where
-        )
-        log.warning("whoever reaches the port may read and change everything; keep it behind a firewall")
 
 
 def _address(host: str, port: int) -> str:

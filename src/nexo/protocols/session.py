@@ -18,6 +18,7 @@ from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
 from nexo.errors import SlowConsumerError
 from nexo.limits import OUTPUT_BYTES_MAX
 from nexo.node import Connected, Node
+from nexo.protocols.logins import NOBODY, Login
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of what waits is encoded at a time: the next slice only when this one did not block."""
@@ -60,6 +61,11 @@ class Session(Receiver, Connected):
         super().__init__(encoding)
         self.protocol = ""
         self.name = b""  # what the client calls itself
+        self.address = ""  # where it is, as people write it
+        # Who it is, and what it may do; `unrestricted` when nobody needs to ask.
+        self.login = NOBODY
+        self.grants = NOBODY.grants
+        self.unrestricted = True
         self.node = node
         self.output = output
         self.peers = peers
@@ -99,6 +105,18 @@ class Session(Receiver, Connected):
     def going_away(self, milliseconds: i64, reason: str) -> None:
         """Tell the peer that the server is about to close."""
         raise NotImplementedError
+
+    # Who it is.
+
+    def admit(self, login: Login) -> None:
+        """From now on commands are asked whether this login may run them."""
+        self.login = login
+        self.grants = login.grants
+        self.unrestricted = login.grants.unrestricted
+
+    def admitted(self) -> bool:
+        """Whether there is anything that this connection may do."""
+        return self.unrestricted or len(self.grants.permissions) > 0
 
     # Called by the loop.
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import secrets
 import signal
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nexo._version import __version__
 from nexo.brokers.journal import level_number
+from nexo.errors import ConfigError
 from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
+from nexo.server.accounts.doorkeeper import Doorkeeper
 from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
@@ -32,7 +37,8 @@ and timers, which are few, so it may run seldom."""
 class Server:
     """A broker inside the running event loop."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, config_file: str | None = None) -> None:
+        """Raises ConfigError when the accounts in their file, or in the configuration file, are not valid."""
         self.config = config
         loop = asyncio.get_running_loop()
         self._driver = LoopDriver(loop)
@@ -46,9 +52,15 @@ class Server:
             level_number(config.retained_level),
         )
         self._driver.attach(self.node, self.keeper.turn_ended)
+        self.doorkeeper = Doorkeeper(
+            config.accounts_path,
+            Path(config_file) if config_file is not None else None,
+            lambda: int(self._driver.now()),
+        )
+        self.doorkeeper.changed = self._accounts_changed
         self.listener = Listener(
             self.node,
-            ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups),
+            ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups, self.doorkeeper),
             connections_max=config.connections_max,
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,
@@ -61,13 +73,15 @@ class Server:
             from nexo.server.http.access import Access
             from nexo.server.http.app import HttpServer
 
-            self.http = HttpServer(Access(self.node, self.listener, self.keeper, config))
+            self.http = HttpServer(Access(self.node, self.listener, self.keeper, config, self.doorkeeper))
 
     async def start(self) -> None:
         """Take the address, recover, accept connections; `host` and `port` then say where.
 
-        Raises what Keeper.recover does, and OSError when the address cannot be used.
+        Raises what Keeper.recover does, OSError when the address cannot be used, and ConfigError when it may not.
         """
+        if not self.doorkeeper.on and self.config.without_accounts == "loopback":
+            check_loopback(self.config.host)
         self.host, self.port = await self.listener.bind(self.config.host, self.config.port)
         if self.http is not None:
             await self.http.bind(self.config.host, self.config.http_port)
@@ -77,6 +91,12 @@ class Server:
         await self.listener.start()
         if self.http is not None:
             await self.http.start()
+        self.doorkeeper.start()
+
+    def _accounts_changed(self) -> None:
+        self.listener.renew_logins(self.doorkeeper.renewed)
+        if self.http is not None:
+            self.http.access.change_accounts()
 
     async def stop(self) -> None:
         """Finish what was read, tell the clients, close."""
@@ -90,6 +110,7 @@ class Server:
         if http is not None:
             await http
         self.node.turn()
+        self.doorkeeper.stop()
         await self.keeper.stop()
         self._driver.stop()
 
@@ -100,14 +121,25 @@ class Server:
             self.http.abort()
 
 
-async def serve(config: Config, ready: Callable[[Server], None]) -> None:
-    """Run a broker until SIGTERM or SIGINT; a second signal ends it at once.
+def check_loopback(host: str) -> None:
+    """Raises ConfigError for an address that other machines can reach; a name is resolved."""
+    found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    if not all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found):
+        raise ConfigError(
+            f"there are no accounts, so nexo listens on loopback only, and not on {host}: "
+            "`nexo user add NAME --admin` makes one, or without_accounts=anywhere lets everybody in"
+        )
 
-    `ready` is called when connections are accepted. Raises OSError when the address is not usable.
+
+async def serve(config: Config, ready: Callable[[Server], None], config_file: str | None = None) -> None:
+    """Run a broker until SIGTERM or SIGINT; a second signal ends it at once, SIGHUP has accounts read again.
+
+    `ready` is called when connections are accepted. Raises OSError when the address is not usable, ConfigError when
+    it may not be used.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    server = Server(config)
+    server = Server(config, config_file)
 
     def on_signal(name: str) -> None:
         if stopping.is_set():
@@ -119,6 +151,7 @@ async def serve(config: Config, ready: Callable[[Server], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
+    loop.add_signal_handler(signal.SIGHUP, server.doorkeeper.reload)
     await server.start()
     gc.collect()
     gc.freeze()

@@ -31,12 +31,17 @@ OTHER_VARIABLES: Final[dict[str, str]] = {
     FILE_VARIABLE: "the configuration file, as `--config`",
     "NEXO_PURE": "1 runs (and, while installing, builds) the interpreted modules only",
     "NEXO_TIMEOUT": "`--timeout` of the client commands",
+    "NEXO_USER": "`--user` of the client commands",
+    "NEXO_PASSWORD": "the password of that user",
+    "NEXO_TOKEN": "a token, instead of user and password",
     "NEXO_MESSAGE_ID": "set by `consume --exec` for its command: the message's id or sequence",
     "NEXO_MESSAGE_ATTEMPTS": "set by `consume --exec` for its command: deliveries so far",
 }
 """Variables of ours that are no settings of the server: known, so not an error."""
 
 DEFAULT: Final = "default"
+ACCOUNTS_FILE: Final = "accounts.toml"
+"""In data_dir, unless another file is set."""
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
@@ -67,6 +72,19 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Directory of the log, in which queues and streams are kept; made when it is not there.",
         ),
     ] = "./data"
+    accounts_file: Annotated[
+        str,
+        Meta(
+            description="File of the accounts, which `nexo user` edits; accounts.toml in data_dir unless given. "
+            "Changes to it need no restart."
+        ),
+    ] = ""
+    without_accounts: Annotated[
+        Literal["loopback", "anywhere"],
+        Meta(
+            description="Where a server without accounts may listen, since everybody who reaches it may do everything."
+        ),
+    ] = "loopback"
     memory_max_bytes: Annotated[
         int,
         Meta(
@@ -138,6 +156,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Least serious messages on standard error."),
     ] = "info"
 
+    @property
+    def accounts_path(self) -> Path:
+        """Where the accounts are."""
+        return Path(self.accounts_file) if self.accounts_file else Path(self.data_dir) / ACCOUNTS_FILE
+
 
 class Setting(NamedTuple):
     """What is known about one field of `Config`."""
@@ -164,11 +187,16 @@ class Setting(NamedTuple):
         return "--" + self.name.replace("_", "-")
 
 
+TABLES: Final = ("accounts",)
+"""Tables of the configuration file that are no settings: others read and check them."""
+
+
 class Effective(NamedTuple):
-    """A configuration, and for each setting where its value comes from."""
+    """A configuration, for each setting where its value comes from, and the file that has the TABLES, if any."""
 
     config: Config
     sources: dict[str, str]
+    file: str | None
 
 
 def _settings() -> dict[str, Setting]:
@@ -204,7 +232,7 @@ def resolve(file: str | None, environ: Mapping[str, str], flags: Mapping[str, An
         for name, (source, value) in given.items():
             values[name] = value
             sources[name] = source
-    return Effective(Config(**values), sources)
+    return Effective(Config(**values), sources, file)
 
 
 Given = dict[str, tuple[str, Any]]
@@ -223,8 +251,10 @@ def _from_file(file: str | None) -> Given:
         raise ConfigError(f"{file} is not TOML: {error}") from None
     given = {}
     for key, value in table.items():
+        if key in TABLES:
+            continue
         if key not in SETTINGS:
-            raise ConfigError(f"unknown setting {key!r} in {file}{_nearest(key, list(SETTINGS))}")
+            raise ConfigError(f"unknown setting {key!r} in {file}{_nearest(key, [*SETTINGS, *TABLES])}")
         given[key] = (file, _check(SETTINGS[key], value, f"{key} in {file}", text=False))
     return given
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from typing import Final, cast
 
 from nexo.errors import LimitExceededError, ProtocolError
 from nexo.limits import OUTPUT_HIGH_WATER_BYTES, OUTPUT_LOW_WATER_BYTES
 from nexo.node import Node
+from nexo.protocols.logins import Login
 from nexo.protocols.native.channel import ServerInfo
 from nexo.protocols.native.frames import error_frame
 from nexo.protocols.native.opcodes import VERSION
@@ -50,13 +52,12 @@ def refusal(first: bytes) -> bytes:
 class Peer:
     """One connection that has a protocol. `id` counts connections; `since` is node time in ms."""
 
-    __slots__ = ("address", "id", "output", "session", "since")
+    __slots__ = ("id", "output", "session", "since")
 
-    def __init__(self, id: int, session: Session, output: Output, address: str, since: int) -> None:
+    def __init__(self, id: int, session: Session, output: Output, since: int) -> None:
         self.id = id
         self.session = session
         self.output = output
-        self.address = address
         self.since = since
 
 
@@ -110,8 +111,9 @@ class Greeting(asyncio.Protocol):
             reason = f"nexo: no greeting within {self._listener.greeting_seconds:g} seconds\r\n"
             self._transport.write(reason.encode())
             self._transport.close()
-        elif not self._session.started:
-            reason = f"no complete command within {self._listener.greeting_seconds:g} seconds"
+        elif not self._session.started or not self._session.admitted():
+            wanted = "complete command" if self._session.admitted() else "login"
+            reason = f"no {wanted} within {self._listener.greeting_seconds:g} seconds"
             self._transport.write(error_frame(0, ProtocolError(reason)))
             self._session.finish()
 
@@ -180,6 +182,17 @@ class Listener:
                 return True
         return False
 
+    def renew_logins(self, renewed: Callable[[Login], Login | None]) -> None:
+        """Accounts have changed: each connection goes on with what its login is worth now, or is closed in order."""
+        for session in list(self._sessions):
+            login = renewed(session.login)
+            if login is not None:
+                session.admit(login)
+            else:
+                log.info("%s is closed: what it may do has changed", session.address)
+                session.going_away(0, "the account has changed: log in again")
+                session.finish()
+
     @property
     def connections(self) -> int:
         """Connections that are open, greeted or not."""
@@ -207,15 +220,13 @@ class Listener:
     def open_session(self, greeting: Greeting, transport: asyncio.Transport) -> Session:
         """Make the connection a native one; the caller hands over the bytes that have come already.
 
-        The greeting's deadline runs on until the first command is complete.
+        The greeting's deadline runs on until the first command is complete, and who it is is known.
         """
         session = NativeSession(self._node, transport, self, self._info)
+        session.address = named(transport.get_extra_info("peername"))
         self._greetings.discard(greeting)
         self._last_peer += 1
-        address = named(transport.get_extra_info("peername"))
-        self._sessions[session] = Peer(
-            self._last_peer, session, transport, address, int(self._node.driver.now())
-        )
+        self._sessions[session] = Peer(self._last_peer, session, transport, int(self._node.driver.now()))
         transport.set_protocol(session)  # type: ignore[arg-type]  # called like a Protocol, without being one
         return session
 

@@ -22,6 +22,7 @@ from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.channel import Channel
 from nexo.protocols.native.frames import Payload, check_key, write_string
+from nexo.protocols.native.permission import check, check_precondition
 from nexo.protocols.native.pubsub import read_publication
 from nexo.protocols.native.queue import QueueCommands, pushed
 from nexo.protocols.native.store import counted, read_counter, read_set, written
@@ -77,6 +78,13 @@ class BatchCommands:
             length = payload.u32("the length of a command")
             start = payload.need(length, "the end of a command")
             try:
+                if not self.channel.unrestricted:
+                    check(
+                        self.channel.grants,
+                        self.channel.node,
+                        code,
+                        Payload(payload.data, start, start + length),
+                    )
                 command = self.command(code, Payload(payload.data, start, start + length), now)
             except ServerError as error:
                 raise refused("command", place, error) from None
@@ -98,11 +106,13 @@ class BatchCommands:
         number: i64 = 0
         if kind == KEY_VERSION or kind == LAST_SEQ:
             number = payload.u64("the number in a precondition")
-        if kind < op.REQUIRE_QUEUE:
-            try:
+        try:
+            if kind < op.REQUIRE_QUEUE:
                 check_key(name)
-            except ServerError as error:
-                raise refused("precondition", place, error) from None
+            if not self.channel.unrestricted:
+                check_precondition(self.channel.grants, kind, name)
+        except ServerError as error:
+            raise refused("precondition", place, error) from None
         return Precondition(kind, name, number)
 
     def command(self, code: i64, payload: Payload, now: i64) -> _Command:

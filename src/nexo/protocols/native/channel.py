@@ -14,6 +14,7 @@ from nexo.brokers.pubsub import Encoding
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError, StorageError
 from nexo.node import Job, Node
 from nexo.protocols.backups import Backups
+from nexo.protocols.logins import Login, Logins
 from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.connection import Connection
@@ -26,12 +27,19 @@ LENT_BYTES_MAX: Final = 256 * 1024
 
 @final
 class ServerInfo:
-    """What HELLO tells about the server, the bounds that sessions keep, and who makes backups."""
+    """What HELLO tells about the server, the bounds that sessions keep, who makes backups and who knows accounts."""
 
-    def __init__(self, version: str, frame_bytes_max: i64, backups: Backups | None = None) -> None:
+    def __init__(
+        self,
+        version: str,
+        frame_bytes_max: i64,
+        backups: Backups | None = None,
+        logins: Logins | None = None,
+    ) -> None:
         self.version = version
         self.frame_bytes_max = frame_bytes_max
         self.backups = Backups() if backups is None else backups
+        self.logins = Logins() if logins is None else logins
         self.limits: list[tuple[str, int]] = [
             ("frame_bytes_max", frame_bytes_max),
             ("key_bytes_max", limits.KEY_BYTES_MAX),
@@ -59,6 +67,7 @@ class Channel(Session):
         super().__init__(node, output, peers, encoding)
         self.server = server
         self.frames = Connection(server.frame_bytes_max)
+        self.admit(server.logins.nobody)
         # Answers that promise durability, by what they promise.
         self.out_flush = BytesWriter()
         self.out_fsync = BytesWriter()
@@ -67,6 +76,13 @@ class Channel(Session):
         self.lent_bytes: i64 = 0
         # Whether the client has said HELLO, and so understands events.
         self.greeted = False
+
+    def admit(self, login: Login) -> None:
+        """Whoever may do nothing yet sends no more than it takes to log in."""
+        super().admit(login)
+        self.frames.frame_bytes_max = (
+            self.server.frame_bytes_max if self.admitted() else limits.LOGIN_BYTES_MAX
+        )
 
     def repeat(self) -> bool:
         """Run the command that waits once more; True when it is done."""

@@ -31,6 +31,10 @@ GOING_AWAY: Final = 0x42
 BACKUP: Final = 0x43
 """The command is the first byte of the payload."""
 
+CREDENTIALS_NONE: Final = 0
+CREDENTIALS_PASSWORD: Final = 1
+CREDENTIALS_TOKEN: Final = 2
+
 BACKUP_BEGIN: Final = 0x01
 BACKUP_READ: Final = 0x02
 BACKUP_END: Final = 0x03

@@ -181,7 +181,7 @@ class PubSubCommands:
         if self.pubsub.responders(topic) == 0:
             raise NoRespondersError(f"nobody answers requests on {topic.decode()}")
         request_id = self.channel.node.requests.open(
-            self.replies, i64(self.channel.frames.correlation), now + timeout, now
+            self.replies, i64(self.channel.frames.correlation), now + timeout, now, topic
         )
         self.pubsub.publish(Message(topic, value, headers, request_id))
 

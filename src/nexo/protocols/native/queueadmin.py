@@ -10,6 +10,7 @@ from nexo.brokers.queue.dead import DeadFilter, DeadLetter
 from nexo.brokers.queue.message import DELAYED, HELD, LEASED, READY, QueueMessage
 from nexo.brokers.queue.queue import Queue
 from nexo.errors import InvalidArgumentError, ResourceNotFoundError
+from nexo.protocols.grants import QUEUES
 from nexo.protocols.native.channel import Channel
 from nexo.protocols.native.frames import Payload
 from nexo.protocols.native.jsonadmin import Arguments, answer, answer_at, page_length, shown_value
@@ -32,9 +33,12 @@ def administer(channel: Channel, payload: Payload, now: i64) -> None:
         start = arguments.text("after", "").encode()
         limit = arguments.number("limit", PAGE_MAX)
         arguments.finish()
-        names = [one for one in queues.names() if one > start and one.startswith(name)][
-            : max(0, min(limit, PAGE_MAX))
-        ]
+        grants = channel.grants
+        names = [
+            one
+            for one in queues.names()
+            if one > start and one.startswith(name) and grants.may_see(QUEUES, one)
+        ][: max(0, min(limit, PAGE_MAX))]
         answer(channel, [described(queues.find(one)) for one in names])
         return
     queue = queues.find(name)

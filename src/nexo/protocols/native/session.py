@@ -23,7 +23,8 @@ from nexo.errors import (
     SlowConsumerError,
 )
 from nexo.node import Node
-from nexo.protocols.native import connection, frames, storeadmin
+from nexo.protocols.logins import Login, LoginWaiter
+from nexo.protocols.native import connection, frames, permission, storeadmin
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.backup import BackupCommands
 from nexo.protocols.native.batch import BatchCommands
@@ -39,6 +40,21 @@ log: Final = logging.getLogger("nexo.native")
 
 REPLY_BYTES_MAX: Final = 256 * 1024
 """Answers gathered before they are written although more commands wait: bounds the output buffer."""
+
+
+@final
+class HelloLogin(LoginWaiter):
+    """A HELLO with credentials that are looked at elsewhere."""
+
+    def __init__(self, session: NativeSession) -> None:
+        super().__init__()
+        self.session = session
+
+    def logged_in(self, login: Login) -> None:
+        self.session.logged_in(login, None)
+
+    def login_refused(self, error: ServerError) -> None:
+        self.session.logged_in(None, error)
 
 
 @final
@@ -74,7 +90,9 @@ class NativeSession(Channel):
                 break
             self.started = True
             code = incoming.code
-            if code == op.MAP_GET:
+            if not self.unrestricted and not self.permitted(code):
+                pass
+            elif code == op.MAP_GET:
                 self.get(now)
             else:
                 self.execute(code, now)
@@ -90,7 +108,8 @@ class NativeSession(Channel):
         """Answer bytes that are not the protocol and close."""
         incoming = self.frames
         if status == connection.TOO_LARGE:
-            reason = f"payload of {incoming.length} bytes: frame_bytes_max is {incoming.frame_bytes_max}"
+            limit = "frame_bytes_max" if self.admitted() else "before the login, login_bytes_max"
+            reason = f"payload of {incoming.length} bytes: {limit} is {incoming.frame_bytes_max}"
         elif status == connection.BAD_TYPE:
             reason = "unknown frame type"
         else:
@@ -98,6 +117,18 @@ class NativeSession(Channel):
         frames.write_error(self.out, incoming.correlation, ProtocolError(reason))
         self.flush()
         self.finish()
+
+    def permitted(self, code: i64) -> bool:
+        """Whether this connection may run the current frame; answers it when not."""
+        incoming = self.frames
+        try:
+            permission.check(
+                self.grants, self.node, code, Payload(incoming.buffer, incoming.start, incoming.end)
+            )
+        except ServerError as error:
+            self.fail(error)
+            return False
+        return True
 
     def execute(self, code: i64, now: i64) -> None:
         """Run the current frame; an error is its answer."""
@@ -227,11 +258,34 @@ class NativeSession(Channel):
         credentials = payload.u8("the kind of credentials")
         if self.greeted or self.subscriptions or self.store_commands.watches:
             raise InvalidArgumentError("HELLO is said once, before the first subscription or watch")
-        if credentials != 0:
-            raise NotAuthorizedError("this server has no accounts: connect without credentials")
+        if credentials > op.CREDENTIALS_TOKEN:
+            raise InvalidArgumentError(f"unknown kind {credentials} of credentials")
+        user = payload.string("the user") if credentials == op.CREDENTIALS_PASSWORD else b""
+        secret = payload.string("the password or token") if credentials != op.CREDENTIALS_NONE else b""
         payload.finish()
-        self.greeted = True
         self.name = name
+        if credentials == op.CREDENTIALS_NONE:
+            if not self.admitted():
+                raise NotAuthorizedError(
+                    "this server has accounts: log in with a user and password, or a token"
+                )
+            self.welcome()
+            return
+        waiter = HelloLogin(self)
+        # What follows waits until it is known who asks.
+        self.parked = True
+        try:
+            if credentials == op.CREDENTIALS_PASSWORD:
+                self.server.logins.by_password(waiter, user, secret, self.address)
+            else:
+                self.server.logins.by_token(waiter, secret, self.address)
+        except ServerError:
+            self.parked = False
+            raise
+
+    def welcome(self) -> None:
+        """Answer HELLO."""
+        self.greeted = True
         self.encoding = EVENTS
         self.can_reply = True
         out = BytesWriter()
@@ -243,6 +297,19 @@ class NativeSession(Channel):
             write_string(out, limit.encode())
             write_i64_be(out, value)
         self.data(out.getvalue())
+
+    def logged_in(self, login: Login | None, error: ServerError | None) -> None:
+        """How the login ended that HELLO asked for."""
+        if self.closed:
+            return
+        self.parked = False
+        if login is not None:
+            self.admit(login)
+            self.welcome()
+        elif error is not None:
+            self.fail(error)
+        self.flush()
+        self.go_on()
 
     def going_away(self, milliseconds: i64, reason: str) -> None:
         if self.greeted and not self.closed:

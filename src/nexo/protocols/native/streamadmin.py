@@ -12,6 +12,7 @@ from nexo.brokers.stream.group import Group
 from nexo.brokers.stream.letters import DeadLetter
 from nexo.brokers.stream.stream import Stream
 from nexo.errors import InvalidArgumentError
+from nexo.protocols.grants import STREAMS
 from nexo.protocols.native.channel import Channel
 from nexo.protocols.native.frames import Payload
 from nexo.protocols.native.jsonadmin import Arguments, answer, answer_at, page_length, shown_value
@@ -31,7 +32,14 @@ def administer(channel: Channel, payload: Payload, now: i64) -> None:
         after = arguments.text("after", "").encode()
         limit = arguments.number("limit", PAGE_MAX)
         arguments.finish()
-        names = sorted([one for one in streams.names() if one > after and one.startswith(name)])
+        grants = channel.grants
+        names = sorted(
+            [
+                one
+                for one in streams.names()
+                if one > after and one.startswith(name) and grants.may_see(STREAMS, one)
+            ]
+        )
         answer(channel, [described(streams.find(one)) for one in names[: max(0, min(limit, PAGE_MAX))]])
         return
     stream = streams.find(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nexo.brokers.journal import MEMORY
 from nexo.brokers.queue.consumers import Consumer
@@ -17,23 +17,38 @@ from nexo.node import Promise
 
 if TYPE_CHECKING:
     from nexo.node import Node
+    from nexo.server.accounts.doorkeeper import Doorkeeper
     from nexo.server.config import Config
     from nexo.server.keeper import Keeper
     from nexo.server.listener import Listener
 
 
+LOGIN: Final = "nexo.login"
+"""Where a request's scope has the Login of who asks."""
+
+
 class Access:
     """One server as its HTTP API sees it. `closing` is set when event streams and long polls must end."""
 
-    def __init__(self, node: Node, listener: Listener, keeper: Keeper, config: Config) -> None:
+    def __init__(
+        self, node: Node, listener: Listener, keeper: Keeper, config: Config, doorkeeper: Doorkeeper
+    ) -> None:
         self.node = node
         self.listener = listener
         self.keeper = keeper
         self.config = config
+        self.doorkeeper = doorkeeper
+        # Set, and replaced, when accounts change: event streams that began before end, and are asked for again.
+        self.accounts_changed = asyncio.Event()
         self.closing = asyncio.Event()
         # Requests have no connection that a lease could end with: what they receive is lent for its time.
         self.consumer = Consumer()
         self.http_connections: Callable[[], int] = int
+
+    def change_accounts(self) -> None:
+        """What somebody was allowed may be so no longer."""
+        self.accounts_changed.set()
+        self.accounts_changed = asyncio.Event()
 
     def begin(self) -> int:
         """Open a turn; the time in it."""

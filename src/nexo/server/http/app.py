@@ -62,7 +62,8 @@ def application(access: Access, monitor: Monitor, hosts: set[str]) -> Guard:
     """The application that a server is given."""
     rest = StarletteRoute("/{rest:path}", Static().__call__, methods=["GET"])
     table = [*starlette_routes(routes(access, monitor), access), rest]
-    return Guard(Starlette(routes=table, exception_handlers={HTTPException: refused_by_router}), hosts)
+    starlette = Starlette(routes=table, exception_handlers={HTTPException: refused_by_router})
+    return Guard(starlette, hosts, access.doorkeeper)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -77,7 +78,7 @@ class HttpServer:
     """HTTP for one broker. `host` and `port` are where it listens, once `bind` has returned."""
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        self.access = access
         self._monitor = Monitor(access)
         self._socket: socket.socket | None = None
         self._uvicorn: _Uvicorn | None = None
@@ -108,13 +109,13 @@ class HttpServer:
     async def start(self) -> None:
         """Answer requests."""
         assert self._socket is not None
-        config = self._access.config
+        config = self.access.config
         hosts = {
             name.strip().lower() for name in (config.host, *config.http_hosts.split(",")) if name.strip()
         }
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
-                application(self._access, self._monitor, hosts),
+                application(self.access, self._monitor, hosts),
                 loop="none",
                 http="h11",
                 ws="none",
@@ -140,7 +141,7 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Accept no more, end event streams and long polls, answer what is under way, close."""
-        self._access.closing.set()
+        self.access.closing.set()
         self._monitor.stop()
         if self._uvicorn is not None and self._running is not None:
             self._uvicorn.should_exit = True

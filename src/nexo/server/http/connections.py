@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from nexo.errors import ResourceNotFoundError
+from nexo.server.http.permissions import admin, monitor
 from nexo.server.http.routing import Call, Route, answer, page
 from nexo.server.http.store import LISTED
 from nexo.server.listener import Peer
@@ -21,7 +22,8 @@ def described(peer: Peer) -> dict[str, object]:
     return {
         "id": peer.id,
         "protocol": session.protocol,
-        "address": peer.address,
+        "address": session.address,
+        "account": session.login.account,
         "name": session.name.decode(errors="replace"),
         "since": peer.since,
         "subscriptions": len(subscriptions),
@@ -48,6 +50,6 @@ async def close(call: Call) -> Response:
 
 
 ROUTES: Final = [
-    Route("GET", CONNECTIONS, listed, "Connections, the oldest first", LISTED),
-    Route("DELETE", CONNECTIONS + "/{id}", close, "Close a connection in order"),
+    Route("GET", CONNECTIONS, listed, monitor, "Connections, the oldest first", LISTED),
+    Route("DELETE", CONNECTIONS + "/{id}", close, admin, "Close a connection in order"),
 ]

@@ -1,4 +1,4 @@
-"""What every request passes before it gets to a route: whose page sent it, and under which name it came.
+"""What every request passes before it gets to a route: whose page sent it, under which name it came, and who asks.
 
 A page of another site can have a browser send requests to a server on the same machine; RFC 6454 (Origin)
 and a check of Host (against DNS names that are pointed here) keep it from being answered. Knows no route.
@@ -6,7 +6,10 @@ and a check of Host (against DNS names that are pointed here) keep it from being
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+from binascii import Error as Base64Error
+from binascii import a2b_base64
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +17,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from nexo.server.http.problems import Refused, answer_refused
+from nexo.errors import NotAuthorizedError, ServerError
+from nexo.protocols.logins import NOBODY, Login, Logins, LoginWaiter
+from nexo.server.http.access import LOGIN
+from nexo.server.http.problems import Refused, answer_error, answer_login, answer_refused
 
 Scope = MutableMapping[str, Any]
 Application = Callable[
@@ -38,11 +44,44 @@ SECURITY: Final = [
 """On every answer."""
 
 
+class _Asking(LoginWaiter):
+    """A request that waits for its login."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcome: asyncio.Future[Login] = asyncio.get_running_loop().create_future()
+
+    def logged_in(self, login: Login) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(login)
+
+    def login_refused(self, error: ServerError) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+def credentials(header: str) -> tuple[bytes | None, bytes]:
+    """User and password of Basic (RFC 7617), or None and the token of Bearer (RFC 6750). Raises NotAuthorizedError."""
+    scheme, _, content = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return None, content.strip().encode()
+    if scheme.lower() != "basic":
+        raise NotAuthorizedError("Authorization is Basic with user and password, or Bearer with a token")
+    try:
+        user, colon, password = a2b_base64(content.strip(), strict_mode=True).partition(b":")
+    except (Base64Error, ValueError):
+        raise NotAuthorizedError("Authorization: Basic has no base64") from None
+    if not colon:
+        raise NotAuthorizedError("Authorization: Basic has no password")
+    return user, password
+
+
 class Guard:
     """Checks requests and hands them on, with the path as it came: names in it are decoded by handlers alone."""
 
-    def __init__(self, application: Application, hosts: set[str]) -> None:
+    def __init__(self, application: Application, hosts: set[str], logins: Logins) -> None:
         self._application = application
+        self._logins = logins
         self._hosts = {"localhost", *hosts}
 
     async def __call__(
@@ -57,13 +96,36 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *SECURITY]
             await send(message)
 
+        response: Response | None = None
         try:
-            self.check(scope["method"], scope["path"], Headers(scope=scope))
+            headers = Headers(scope=scope)
+            self.check(scope["method"], scope["path"], headers)
+            scope[LOGIN] = await self.login(scope, headers)
         except Refused as refused:
-            response: Response = answer_refused(refused)
-            await response(scope, receive, send_secured)
-            return
-        await self._application(scope, receive, send_secured)
+            response = answer_refused(refused)
+        except NotAuthorizedError as error:
+            response = answer_login(str(error))
+        except ServerError as error:
+            response = answer_error(error)
+        await (response or self._application)(scope, receive, send_secured)
+
+    async def login(self, scope: Scope, headers: Headers) -> Login:
+        """Who asks. Raises ServerError; NotAuthorizedError for who may do nothing unless it shows who it is."""
+        given = headers.get("authorization")
+        nobody = self._logins.nobody
+        if given is None or scope["path"] in PROBES or nobody is NOBODY:
+            if nobody.grants.permissions or scope["path"] in PROBES:
+                return nobody
+            raise NotAuthorizedError("this server has accounts: log in")
+        user, secret = credentials(given)
+        host, port = scope.get("client") or ("", 0)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        asking = _Asking()
+        if user is None:
+            self._logins.by_token(asking, secret, address)
+        else:
+            self._logins.by_password(asking, user, secret, address)
+        return await asking.outcome
 
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Raises Refused."""

@@ -23,6 +23,7 @@ from nexo.protocols.native.streamadmin import described as described_stream
 from nexo.protocols.native.streamadmin import described_group
 from nexo.server.http.access import Access
 from nexo.server.http.overview import Monitor, Overview
+from nexo.server.http.permissions import monitor
 from nexo.server.http.routing import Call, Route
 
 
@@ -47,6 +48,8 @@ METRICS: Final = [
     Named("nexo_connections", "gauge", "Open connections", "connections.open"),
     Named("nexo_connections_accepted", "counter", "Connections accepted", "connections.accepted"),
     Named("nexo_connections_refused", "counter", "Connections refused", "connections.refused"),
+    Named("nexo_logins_succeeded", "counter", "Logins with right credentials", "accounts.succeeded"),
+    Named("nexo_logins_failed", "counter", "Logins refused", "accounts.failed"),
     Named("nexo_http_connections", "gauge", "Open HTTP connections", "connections.http"),
     Named("nexo_resident_memory_bytes", "gauge", "Resident memory of the process", "memory.rss_bytes"),
     Named(
@@ -217,4 +220,4 @@ class Metrics:
         return Response(generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/metrics", self.scrape, "Metrics for Prometheus", media="text/plain")]
+        return [Route("GET", "/metrics", self.scrape, monitor, "Metrics for Prometheus", media="text/plain")]

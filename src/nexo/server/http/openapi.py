@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import HTMLResponse, Response
 
 from nexo._version import __version__
+from nexo.server.http.permissions import anybody
 from nexo.server.http.problems import HTTP_STATUSES, STATUSES
 from nexo.server.http.routing import Call, Route, answer
 
@@ -127,6 +128,6 @@ class Described:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/openapi.json", self.openapi, "This description, for programs"),
-            Route("GET", "/docs", self.docs, "This description, for people", media="text/html"),
+            Route("GET", "/openapi.json", self.openapi, anybody, "This description, for programs"),
+            Route("GET", "/docs", self.docs, anybody, "This description, for people", media="text/html"),
         ]

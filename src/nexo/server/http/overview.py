@@ -18,6 +18,7 @@ from starlette.responses import Response
 from nexo._pure import is_compiled
 from nexo._version import __version__
 from nexo.server.http.access import Access
+from nexo.server.http.permissions import anybody, monitor
 from nexo.server.http.routing import Call, Route, answer
 from nexo.server.http.sse import Source, event, respond
 
@@ -142,6 +143,12 @@ class Monitor:
             "uptime_ms": now - self._started_at,
             "ready": not reasons,
             "alarms": [],
+            "accounts": {
+                "count": len(access.doorkeeper.book.accounts),
+                "succeeded": access.doorkeeper.succeeded,
+                "failed": access.doorkeeper.failed,
+                "fault": access.doorkeeper.broken or None,
+            },
             "connections": {
                 "open": listener.connections,
                 "accepted": listener.accepted,
@@ -238,6 +245,8 @@ def alarms(overview: Overview, congested: bool) -> list[dict[str, str]]:
         found.append({"level": level, "code": code, "message": message})
 
     storage, memory, connections = overview["storage"], overview["memory"], overview["connections"]
+    if fault := overview["accounts"]["fault"]:
+        give("warning", "accounts_broken", f"the accounts stay as they were: {fault}")
     if storage["state"] == "fenced":
         give("critical", "storage_fenced", f"nothing is written until a restart: {storage['fault']}")
     elif storage["state"] == "full":
@@ -298,9 +307,16 @@ class OverviewRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/livez", self.livez, "Whether the process answers"),
-            Route("GET", "/readyz", self.readyz, "Whether traffic may come, and why not"),
-            Route("GET", "/api/v1/overview", self.overview, "The whole server in one document"),
-            Route("GET", "/api/v1/overview/history", self.history, "The last hour, in columns"),
-            Route("GET", "/api/v1/events", self.events, "An overview each second", media="text/event-stream"),
+            Route("GET", "/livez", self.livez, anybody, "Whether the process answers"),
+            Route("GET", "/readyz", self.readyz, anybody, "Whether traffic may come, and why not"),
+            Route("GET", "/api/v1/overview", self.overview, monitor, "The whole server in one document"),
+            Route("GET", "/api/v1/overview/history", self.history, monitor, "The last hour, in columns"),
+            Route(
+                "GET",
+                "/api/v1/events",
+                self.events,
+                monitor,
+                "An overview each second",
+                media="text/event-stream",
+            ),
         ]

@@ -41,6 +41,7 @@ HTTP_STATUSES: Final[dict[str, int]] = {
     "METHOD_NOT_ALLOWED": 405,
     "BODY_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
+    "LOGIN_REQUIRED": 401,
     "CROSS_SITE": 403,
     "WRONG_HOST": 421,
 }
@@ -89,3 +90,10 @@ def answer_error(error: errors.NexoError) -> Response:
 def answer_refused(refused: Refused) -> Response:
     """The answer to a request that was refused."""
     return problem(HTTP_STATUSES[refused.code], refused.code, refused.detail)
+
+
+def answer_login(detail: str) -> Response:
+    """The answer to who must log in: a browser asks for a name and a password (RFC 7617)."""
+    response = answer_refused(Refused("LOGIN_REQUIRED", detail))
+    response.headers["WWW-Authenticate"] = 'Basic realm="Nexo", charset="UTF-8"'
+    return response

@@ -17,8 +17,10 @@ from nexo.brokers.pubsub import DROP_OLDEST, Batch, Encoding, Receiver, Subscrip
 from nexo.brokers.topics import check_filter, check_topic, is_pattern
 from nexo.errors import ResourceNotFoundError
 from nexo.limits import HTTP_TAIL_BYTES_MAX, HTTP_TAIL_MESSAGES_MAX
+from nexo.protocols.grants import PUBSUB_PUBLISH, PUBSUB_SUBSCRIBE
 from nexo.protocols.native.jsonadmin import shown_value
 from nexo.server.http.access import Access
+from nexo.server.http.permissions import asked, on
 from nexo.server.http.routing import Call, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
@@ -44,7 +46,14 @@ async def topics(call: Call) -> Response:
     now = call.access.begin()
     pubsub = call.access.node.pubsub
     known = {*pubsub.filters(), *pubsub.retained_topics()}
-    names = nsmallest(limit + 1, (name for name in known if name > after and name.startswith(prefix)))
+    names = nsmallest(
+        limit + 1,
+        (
+            name
+            for name in known
+            if name > after and name.startswith(prefix) and call.grants.may(PUBSUB_SUBSCRIBE, name)
+        ),
+    )
     shown, next = named_page(names, limit)
     return page([described(call.access, name, now, value_bytes_max) for name in shown], next)
 
@@ -84,6 +93,7 @@ async def publish(call: Call) -> Response:
     body = await call.body(Publish)
     topic = body.topic.encode()
     check_topic(topic)
+    call.grants.check(PUBSUB_PUBLISH, topic)
     value, headers = body.typed(), header_block(body.headers)
     ttl = time_to_live(body.ttl_ms, "value")
     now = await call.access.writable()
@@ -205,19 +215,20 @@ class Tail(Source):
 async def tail(call: Call) -> Response:
     filter = call.text("filter", "#").encode()
     check_filter(filter)
+    call.grants.check(PUBSUB_SUBSCRIBE, filter)
     source = Tail(call.access, filter, call.flag("retained"), call.number("value_bytes_max", 0))
     return respond(call.access, source)
 
 
 ROUTES: Final = [
     Route(
-        "GET", PUBSUB + "/topics", topics, "Filters with subscribers, and topics with retained values",
+        "GET", PUBSUB + "/topics", topics, asked, "Filters with subscribers, and topics with retained values",
         {"prefix": "filters and topics that begin so", **LISTED, **VALUE_BYTES},
     ),
-    Route("POST", PUBSUB + "/publish", publish, "Publish a message", body=Publish),
-    Route("DELETE", PUBSUB + "/retained/{topic}", clear, "Take a retained value away"),
+    Route("POST", PUBSUB + "/publish", publish, asked, "Publish a message", body=Publish),
+    Route("DELETE", PUBSUB + "/retained/{topic}", clear, on(PUBSUB_PUBLISH, "topic"), "Take a retained value away"),
     Route(
-        "GET", PUBSUB + "/tail", tail, "Messages as they are published",
+        "GET", PUBSUB + "/tail", tail, asked, "Messages as they are published",
         {"filter": "a filter, # unless told", "retained": "true: retained values first", **VALUE_BYTES},
         media="text/event-stream",
     ),

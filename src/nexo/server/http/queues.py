@@ -18,10 +18,13 @@ from nexo.brokers.queue.message import Delivery, Item
 from nexo.brokers.queue.queue import Queue
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, ServerError
 from nexo.limits import DELIVERIES_PER_RECEIVE_MAX, HTTP_WAIT_MS_MAX, MESSAGES_PER_PUSH_MAX, TTL_MS_MAX
+from nexo.protocols.grants import QUEUE_BROWSE, QUEUE_CONSUME, QUEUE_MANAGE, QUEUE_PUSH
+from nexo.protocols.grants import QUEUES as QUEUES_SEEN
 from nexo.protocols.native import queueadmin
 from nexo.protocols.native.jsonadmin import Arguments, shown_value
 from nexo.protocols.native.queue import level
 from nexo.server.http.access import Access
+from nexo.server.http.permissions import asked, on, queue_seen
 from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public
@@ -146,13 +149,18 @@ async def listed(call: Call) -> Response:
     prefix, after, limit = call.text("prefix").encode(), call.after(), call.limit()
     now = call.access.begin()
     queues = call.access.node.queues
-    names = [name for name in queues.names() if name > after and name.startswith(prefix)]
+    names = [
+        name
+        for name in queues.names()
+        if name > after and name.startswith(prefix) and call.grants.may_see(QUEUES_SEEN, name)
+    ]
     shown, next = named_page(nsmallest(limit + 1, names), limit)
     return page([described(queues.find(name), now) for name in shown], next)
 
 
 async def create(call: Call) -> Response:
     body = await call.body(CreateQueue)
+    call.grants.check(QUEUE_MANAGE, body.name.encode())
     now = await call.access.writable()
     call.access.node.check_room()
     queue, created = call.access.node.queues.create(body.name.encode(), body.options, now)
@@ -422,22 +430,22 @@ async def settled(call: Call, queue: Queue, given: list[Lease], outcomes: list[i
 
 
 ROUTES: Final = [
-    Route("GET", QUEUES, listed, "Queues by name", {"prefix": "queues whose names begin so", **LISTED}),
-    Route("POST", QUEUES, create, "Create a queue, or find the same", body=CreateQueue, status=201),
-    Route("GET", ONE, describe, "A queue"),
-    Route("DELETE", ONE, delete, "Delete a queue with all it holds"),
+    Route("GET", QUEUES, listed, asked, "Queues by name", {"prefix": "queues whose names begin so", **LISTED}),
+    Route("POST", QUEUES, create, asked, "Create a queue, or find the same", body=CreateQueue, status=201),
+    Route("GET", ONE, describe, queue_seen, "A queue"),
+    Route("DELETE", ONE, delete, on(QUEUE_MANAGE, "queue"), "Delete a queue with all it holds"),
     Route(
-        "GET", ONE + "/messages", browse, "Messages in one state, not taken by looking",
+        "GET", ONE + "/messages", browse, on(QUEUE_BROWSE, "queue"), "Messages in one state, not taken by looking",
         {"state": "ready, held, delayed, leased or dead", **LISTED, **VALUE_BYTES},
     ),
-    Route("POST", ONE + "/messages", push, "Push messages, all or none", body=Push, status=201),
-    Route("GET", ONE + "/messages/{id}", get, "A message, dead or not", VALUE_BYTES),
-    Route("DELETE", ONE + "/messages/{id}", remove, "Delete a message, whoever holds it"),
-    Route("POST", ONE + "/receive", receive, "Be lent messages, waiting for the first", body=Receive),
-    Route("POST", ONE + "/ack", ack, "Say that deliveries are done", body=Ack),
-    Route("POST", ONE + "/nack", nack, "Give deliveries back", body=Nack),
-    Route("POST", ONE + "/pause", pause, "Lend no more messages", body=Pause),
-    Route("POST", ONE + "/resume", resume, "End a pause", body=Empty),
-    Route("POST", ONE + "/purge", purge, "Delete all messages, or all dead letters", body=Purge),
-    Route("POST", ONE + "/redrive", redrive, "Make dead letters messages again", body=Redrive),
+    Route("POST", ONE + "/messages", push, on(QUEUE_PUSH, "queue"), "Push messages, all or none", body=Push, status=201),
+    Route("GET", ONE + "/messages/{id}", get, on(QUEUE_BROWSE, "queue"), "A message, dead or not", VALUE_BYTES),
+    Route("DELETE", ONE + "/messages/{id}", remove, on(QUEUE_MANAGE, "queue"), "Delete a message, whoever holds it"),
+    Route("POST", ONE + "/receive", receive, on(QUEUE_CONSUME, "queue"), "Be lent messages, waiting for the first", body=Receive),
+    Route("POST", ONE + "/ack", ack, on(QUEUE_CONSUME, "queue"), "Say that deliveries are done", body=Ack),
+    Route("POST", ONE + "/nack", nack, on(QUEUE_CONSUME, "queue"), "Give deliveries back", body=Nack),
+    Route("POST", ONE + "/pause", pause, on(QUEUE_MANAGE, "queue"), "Lend no more messages", body=Pause),
+    Route("POST", ONE + "/resume", resume, on(QUEUE_MANAGE, "queue"), "End a pause", body=Empty),
+    Route("POST", ONE + "/purge", purge, on(QUEUE_MANAGE, "queue"), "Delete all messages, or all dead letters", body=Purge),
+    Route("POST", ONE + "/redrive", redrive, on(QUEUE_MANAGE, "queue"), "Make dead letters messages again", body=Redrive),
 ]  # fmt: skip

@@ -17,10 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from nexo.errors import InternalError, InvalidArgumentError, NexoError
+from nexo.errors import InternalError, InvalidArgumentError, NexoError, NotAuthorizedError
 from nexo.limits import HTTP_BODY_BYTES_MAX, HTTP_PAGE_DEFAULT, HTTP_PAGE_MAX
-from nexo.server.http.access import Access
-from nexo.server.http.problems import Refused, answer_error, answer_refused
+from nexo.protocols.grants import Grants
+from nexo.server.http.access import LOGIN, Access
+from nexo.server.http.problems import Refused, answer_error, answer_login, answer_refused
 from nexo.server.http.values import quoted, unquoted
 
 log: Final = logging.getLogger("nexo.http")
@@ -38,6 +39,7 @@ class Call:
     def __init__(self, request: Request, access: Access) -> None:
         self.request = request
         self.access = access
+        self.grants: Grants = request.scope[LOGIN].grants
 
     def name(self, parameter: str) -> bytes:
         """A name in the path."""
@@ -129,6 +131,8 @@ async def disconnected(request: Request) -> None:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+Need = Callable[[Call], None]
+"""What a route needs to be allowed: raises NotAuthorizedError (see permissions.py)."""
 
 
 class Route(NamedTuple):
@@ -137,6 +141,7 @@ class Route(NamedTuple):
     method: str
     path: str
     handler: Handler
+    needs: Need
     summary: str
     query: Mapping[str, str] = MappingProxyType({})
     body: Any = None
@@ -174,7 +179,12 @@ class Endpoint:
             unknown = sorted(set(request.query_params) - set(self._route.query))
             if unknown:
                 raise InvalidArgumentError(f"unknown parameters: {', '.join(unknown)}")
-            return await self._route.handler(Call(request, self._access))
+            call = Call(request, self._access)
+            self._route.needs(call)
+            return await self._route.handler(call)
+        except NotAuthorizedError as error:
+            # Who has no name may still get one: a browser then asks for it.
+            return answer_error(error) if request.scope[LOGIN].account else answer_login(str(error))
         except NexoError as error:
             return answer_error(error)
         except Refused as refused:

@@ -49,13 +49,14 @@ def respond(access: Access, source: Source) -> StreamingResponse:
 
 async def _sent(access: Access, source: Source) -> AsyncIterator[bytes]:
     closing = asyncio.ensure_future(access.closing.wait())
+    changed = asyncio.ensure_future(access.accounts_changed.wait())
     following: asyncio.Future[bytes] | None = None
     try:
         yield RETRY
-        while not closing.done():
+        while not closing.done() and not changed.done():
             if following is None:
                 following = asyncio.ensure_future(source.next())
-            waiting: set[asyncio.Future[Any]] = {following, closing}
+            waiting: set[asyncio.Future[Any]] = {following, closing, changed}
             await asyncio.wait(waiting, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 data = following.result()
@@ -63,10 +64,11 @@ async def _sent(access: Access, source: Source) -> AsyncIterator[bytes]:
                 if not data:
                     return
                 yield data
-            elif not closing.done():
+            elif not closing.done() and not changed.done():
                 yield PING
     finally:
         closing.cancel()
+        changed.cancel()
         if following is not None:
             following.cancel()
         source.close()

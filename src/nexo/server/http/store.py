@@ -11,8 +11,10 @@ from starlette.responses import Response
 from nexo.brokers.entry import Entry
 from nexo.errors import InvalidArgumentError, ResourceNotFoundError, VersionMismatchError
 from nexo.limits import PAGE_BYTES_MAX
+from nexo.protocols.grants import STORE_READ, STORE_WRITE
 from nexo.protocols.native.frames import check_key
 from nexo.protocols.native.jsonadmin import shown_value
+from nexo.server.http.permissions import asked, on
 from nexo.server.http.routing import NUMBER_MAX, PAGED, Call, Route, answer, page
 from nexo.server.http.values import Valued, public, quoted, time_to_live
 
@@ -48,6 +50,7 @@ def shown(
 
 async def keys(call: Call) -> Response:
     prefix = call.text("prefix").encode()
+    call.grants.check_prefix(STORE_READ, prefix)
     after, limit = call.after(), call.limit()
     with_values, value_bytes_max = call.flag("values"), call.number("value_bytes_max", 0)
     store = call.access.node.store
@@ -131,12 +134,13 @@ LISTED: Final = dict(zip(PAGED, ("the `next` of the page before", "items at most
 
 ROUTES: Final = [
     Route(
-        "GET", KEYS, keys, "Keys in byte order",
+        "GET", KEYS, keys, asked, "Keys in byte order",
         {"prefix": "keys that begin so", "values": "true: with values", **LISTED, **VALUE_BYTES},
     ),
-    Route("GET", KEYS + "/{key}", get, "A key with its value", VALUE_BYTES),
-    Route("PUT", KEYS + "/{key}", put, "Set a key", body=Put),
+    Route("GET", KEYS + "/{key}", get, on(STORE_READ, "key"), "A key with its value", VALUE_BYTES),
+    Route("PUT", KEYS + "/{key}", put, on(STORE_WRITE, "key"), "Set a key", body=Put),
     Route(
-        "DELETE", KEYS + "/{key}", delete, "Delete a key", {"if_version": "only if the key has this version"}
+        "DELETE", KEYS + "/{key}", delete, on(STORE_WRITE, "key"), "Delete a key",
+        {"if_version": "only if the key has this version"}
     ),
 ]  # fmt: skip

@@ -17,10 +17,13 @@ from nexo.brokers.stream.stream import Stream
 from nexo.brokers.stream.waiters import Waiter, Waiting
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, ServerError
 from nexo.limits import APPEND_RECORDS_MAX, HTTP_FOLLOW_BYTES, HTTP_PAGE_MAX, PAGE_BYTES_MAX
+from nexo.protocols.grants import STREAM_APPEND, STREAM_CONSUME, STREAM_MANAGE, STREAM_READ
+from nexo.protocols.grants import STREAMS as STREAMS_SEEN
 from nexo.protocols.native import streamadmin
 from nexo.protocols.native.jsonadmin import page_length, shown_value
 from nexo.protocols.native.stream import options
 from nexo.server.http.access import Access
+from nexo.server.http.permissions import asked, on, stream_seen
 from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
@@ -95,7 +98,12 @@ async def listed(call: Call) -> Response:
     call.access.begin()
     streams = call.access.node.streams
     names = nsmallest(
-        limit + 1, (name for name in streams.names() if name > after and name.startswith(prefix))
+        limit + 1,
+        (
+            name
+            for name in streams.names()
+            if name > after and name.startswith(prefix) and call.grants.may_see(STREAMS_SEEN, name)
+        ),
     )
     shown, next = named_page(names, limit)
     return page([streamadmin.described(streams.find(name)) for name in shown], next)
@@ -103,6 +111,7 @@ async def listed(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     body = await call.body(CreateStream)
+    call.grants.check(STREAM_MANAGE, body.name.encode())
     given = options(body.options)
     now = await call.access.writable()
     call.access.node.check_room()
@@ -337,21 +346,24 @@ PLACES: Final = {
 }
 
 ROUTES: Final = [
-    Route("GET", STREAMS, listed, "Streams by name", {"prefix": "streams whose names begin so", **LISTED}),
-    Route("POST", STREAMS, create, "Create a stream, or find the same", body=CreateStream, status=201),
-    Route("GET", ONE, describe, "A stream"),
-    Route("DELETE", ONE, delete, "Delete a stream with its groups and dead letters"),
-    Route("GET", ONE + "/records", records, "Records in order", {**PLACES, **LISTED, **VALUE_BYTES}),
-    Route("POST", ONE + "/records", append, "Append records, all or none", body=Append, status=201),
+    Route("GET", STREAMS, listed, asked, "Streams by name", {"prefix": "streams whose names begin so", **LISTED}),
+    Route("POST", STREAMS, create, asked, "Create a stream, or find the same", body=CreateStream, status=201),
+    Route("GET", ONE, describe, stream_seen, "A stream"),
+    Route("DELETE", ONE, delete, on(STREAM_MANAGE, "stream"), "Delete a stream with its groups and dead letters"),
+    Route("GET", ONE + "/records", records, on(STREAM_READ, "stream"), "Records in order", {**PLACES, **LISTED, **VALUE_BYTES}),
+    Route("POST", ONE + "/records", append, on(STREAM_APPEND, "stream"), "Append records, all or none", body=Append, status=201),
     Route(
-        "GET", ONE + "/follow", follow, "Records as they come", {**PLACES, **VALUE_BYTES},
+        "GET", ONE + "/follow", follow, on(STREAM_READ, "stream"), "Records as they come", {**PLACES, **VALUE_BYTES},
         media="text/event-stream",
     ),
-    Route("GET", ONE + "/groups", groups, "The groups of a stream, by name", LISTED),
-    Route("GET", GROUP, describe_group, "A group"),
-    Route("DELETE", GROUP, delete_group, "Delete a group with its dead letters"),
-    Route("POST", GROUP + "/seek", seek, "Have a group go on elsewhere", body=Seek),
-    Route("GET", GROUP + "/dead", dead, "Dead letters of a group, oldest first", {**LISTED, **VALUE_BYTES}),
-    Route("POST", GROUP + "/dead/{seq}/redrive", redrive, "Append a dead letter again", body=Empty),
-    Route("DELETE", GROUP + "/dead/{seq}", remove_dead, "Delete a dead letter"),
+    Route("GET", ONE + "/groups", groups, stream_seen, "The groups of a stream, by name", LISTED),
+    Route("GET", GROUP, describe_group, stream_seen, "A group"),
+    Route("DELETE", GROUP, delete_group, on(STREAM_MANAGE, "stream"), "Delete a group with its dead letters"),
+    Route("POST", GROUP + "/seek", seek, on(STREAM_CONSUME, "stream"), "Have a group go on elsewhere", body=Seek),
+    Route(
+        "GET", GROUP + "/dead", dead, on(STREAM_READ, "stream"), "Dead letters of a group, oldest first",
+        {**LISTED, **VALUE_BYTES},
+    ),
+    Route("POST", GROUP + "/dead/{seq}/redrive", redrive, on(STREAM_MANAGE, "stream"), "Append a dead letter again", body=Empty),
+    Route("DELETE", GROUP + "/dead/{seq}", remove_dead, on(STREAM_MANAGE, "stream"), "Delete a dead letter"),
 ]  # fmt: skip
