@@ -51,13 +51,26 @@ def test_a_covered_prefix_has_no_name_outside(pattern: bytes, prefix: bytes, res
         found.check_prefix(grant.STORE_READ, prefix)
 
 
-class One(Target):
-    """What the model's tree leads to."""
+@given(st.lists(NAMES.filter(bool), max_size=3), NAMES, NAMES, NAMES)
+def test_the_hot_path_is_never_more_generous(
+    patterns: list[bytes], before: bytes, name: bytes, behind: bytes
+) -> None:
+    found = Grants("x", [f"store:read {one.decode()}" for one in patterns]).patterns[grant.STORE_READ]
+    surely = found.surely_covers(before + name + behind, len(before), len(before) + len(name))
+    assert found.covers(name) if surely else not any(one == name for one in patterns if b"*" not in one)
+
+
+@given(st.lists(st.deferred(lambda: FILTERS), max_size=3), st.deferred(lambda: TOPICS))
+def test_the_hot_path_of_topics(filters: list[bytes], topic: bytes) -> None:
+    found = Grants("x", [f"pubsub:publish {one.decode()}" for one in filters]).patterns[grant.PUBSUB_PUBLISH]
+    if found.surely_covers(topic, 0, len(topic)):
+        assert any(matches(one, topic) for one in filters)
+    assert found.covers(topic) == any(matches(one, topic) for one in filters)
 
 
 def matches(filter: bytes, topic: bytes) -> bool:
     tree = FilterTree()
-    tree.insert(filter, One())
+    tree.insert(filter, Target())
     return len(tree.match(topic)) > 0
 
 

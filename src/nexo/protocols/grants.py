@@ -11,7 +11,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from nexo.brokers.topics import check_filter
+from nexo.brokers.topics import check_filter, is_pattern
 from nexo.errors import InvalidArgumentError, NotAuthorizedError, ServerError
 
 STORE_READ: Final = 0
@@ -95,7 +95,7 @@ class Patterns:
         self.topics = topics
         self.everything = False
         self.exact: set[bytes] = set()
-        self.prefixes: list[bytes] = []  # of patterns with one `*`, the last character
+        self.prefixes: list[bytes] = []  # of patterns whose only wildcard is a `*`, or a level `#`, at the end
         self.others: list[bytes] = []
 
     def add(self, pattern: bytes) -> None:
@@ -103,6 +103,8 @@ class Patterns:
             self.everything = True
         elif self.topics:
             self.others.append(pattern)
+            if pattern.endswith(b"/#") and not is_pattern(pattern[:-1]):
+                self.prefixes.append(pattern[:-1])
         elif STAR not in pattern:
             self.exact.add(pattern)
         elif pattern.find(STAR) == len(pattern) - 1:
@@ -122,6 +124,20 @@ class Patterns:
                 return True
         return False
 
+    def surely_covers(self, data: bytes, start: i64, end: i64) -> bool:
+        """The hot path: as `covers` of the name at `data[start:end]`; False where that must tell."""
+        if self.everything:
+            return True
+        for prefix in self.prefixes:
+            size: i64 = len(prefix)
+            if size <= end - start:
+                place: i64 = 0
+                while place < size and data[start + place] == prefix[place]:
+                    place += 1
+                if place == size:
+                    return True
+        return len(self.exact) > 0 and data[start:end] in self.exact
+
     def covers_prefix(self, prefix: bytes) -> bool:
         """Whether the verb is granted on every name that begins so."""
         if self.everything:
@@ -131,7 +147,7 @@ class Patterns:
                 return True
         # What a pattern with a `*` at its end matches, it matches however it goes on.
         for pattern in self.others:
-            if not self.topics and pattern.endswith(STAR) and glob_matches(pattern, prefix):
+            if pattern.endswith(STAR) and glob_matches(pattern, prefix):
                 return True
         return False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from librt.strings import read_i32_be
 from mypy_extensions import i64
 
 from nexo.errors import InvalidArgumentError
@@ -101,6 +102,26 @@ _STREAMX: Final[dict[int, int]] = {
 }
 _QUEUE_ACTIONS: Final[dict[bytes, int]] = {b"browse": grant.QUEUE_BROWSE, b"get": grant.QUEUE_BROWSE}
 _STREAM_ACTIONS: Final[dict[bytes, int]] = {b"dead": grant.STREAM_READ}
+
+
+def surely(grants: Grants, code: i64, data: bytes, start: i64, end: i64) -> bool:
+    """The hot path: whether one of the commonest commands may be run. False: `check` has to tell."""
+    if end - start < 5:
+        return False
+    name_end: i64 = start + 4 + i64(read_i32_be(data, start))
+    if name_end <= start + 4 or name_end > end:
+        return False
+    if code == op.MAP_GET:
+        verb: i64 = grant.STORE_READ
+    elif code == op.MAP_SET:
+        if name_end == end or data[name_end] & op.SET_RETURN_OLD:
+            return False
+        verb = grant.STORE_WRITE
+    elif code == op.PUB:
+        verb = grant.PUBSUB_PUBLISH
+    else:
+        verb = grant.QUEUE_PUSH
+    return grants.patterns[verb].surely_covers(data, start + 4, name_end)
 
 
 def check(grants: Grants, node: Node, code: i64, payload: Payload) -> None:
