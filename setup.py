@@ -45,6 +45,7 @@ HOT_MODULES = [
     "src/nexo/protocols/native/store.py",
     "src/nexo/protocols/native/storeadmin.py",
     "src/nexo/server/clock.py",
+    "src/nexo/server/housekeeping.py",
     "src/nexo/server/turns.py",
     "src/nexo/bench/*.py",
 ]

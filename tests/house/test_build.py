@@ -24,6 +24,7 @@ HOT_ROOMS = (
     "nexo.protocols",
     "nexo.storage",
     "nexo.server.clock",
+    "nexo.server.housekeeping",
     "nexo.server.turns",
 )
 NOT_HOT = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import pytest
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.errors import StorageError
-from nexo.limits import RESERVE_BYTES, WRITE_AT_ONCE_MS_MAX, WRITE_PAUSE_MS_MIN
+from nexo.limits import FLUSH_MS_MAX, RESERVE_BYTES, WRITE_AT_ONCE_MS_MAX, WRITE_PAUSE_MS_MIN
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import PARTS_MAX, Files
 from nexo.storage.format import OFFSET_BITS, log_name, operations
@@ -161,6 +163,7 @@ class Threaded:
         files: Files,
         writer_class: type[Writer] = Writer,
         now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+        call_later: Callable[[int], None] | None = None,
     ) -> None:
         files.make_folder()
         files.lock()
@@ -173,7 +176,7 @@ class Threaded:
         self.hooks = Collecting()
         self.reports: SimpleQueue[Report] = SimpleQueue()
         writer = writer_class(files, recovery.start, self.reports.put)
-        self.thread = ThreadedWriter(writer, now_ms)
+        self.thread = ThreadedWriter(writer, now_ms, call_later)
         self.log = Log(files, self.hooks)
         self.log.go_on(self.thread, recovery.start)
         self.thread.start()
@@ -327,4 +330,74 @@ def test_a_disk_that_takes_long_to_write_to_is_left_to_the_thread(tmp_path: Path
     assert write(0, WRITE_AT_ONCE_MS_MAX)
     assert not write(WRITE_PAUSE_MS_MIN - 1, 0)
     assert write(1, 0)
+    run.stop()
+
+
+class Aside(Threaded):
+    """A log whose flushes are synced aside; `tick` stands for the loop's timer."""
+
+    def __init__(self, files: Files, now_ms: Callable[[], int]) -> None:
+        self.wanted: list[int] = []
+        super().__init__(files, Writer, now_ms, self.wanted.append)
+
+    def tick_until_synced(self, batch: int) -> None:
+        deadline = time.monotonic() + 10
+        while self.log.synced < batch:
+            self.thread.tick()
+            while not self.reports.empty():
+                self.pump()
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is a layout of aio_fsync known")
+def test_a_flush_is_synced_aside_and_by_nobody_else(tmp_path: Path) -> None:
+    now_ms = 1_000
+    threads: list[int] = []
+
+    class Watched(Files):
+        def sync(self, handle: int) -> None:
+            threads.append(threading.get_ident())
+            super().sync(handle)
+
+    run = Aside(Watched(str(tmp_path)), lambda: now_ms)
+    run.wait(run.append(b"the file is there", FSYNC), FSYNC)
+    threads.clear()
+    for number in range(5):
+        last = run.append(b"%d" % number, FLUSH)
+        run.wait(last, FLUSH)
+    assert run.wanted == [FLUSH_MS_MAX // 2], "asked for once"
+    assert run.thread.tick() == FLUSH_MS_MAX // 2, "not due yet"
+    now_ms += FLUSH_MS_MAX // 2
+    run.tick_until_synced(last)
+    assert run.thread.tick() == 0
+    assert threads == []
+    run.wait(run.append(b"again", FLUSH), FLUSH)
+    assert run.wanted == [FLUSH_MS_MAX // 2] * 2
+    now_ms += FLUSH_MS_MAX
+    run.thread.tick()
+    run.wait(run.append(b"beside it", FSYNC), FSYNC)  # the thread waits for what is synced aside
+    assert len(threads) == 1
+    run.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is a layout of aio_fsync known")
+def test_a_sync_aside_that_fails_fences(tmp_path: Path) -> None:
+    class Broken(Files):
+        def duplicate(self, handle: int) -> int:
+            read, write = os.pipe()  # of which aio_fsync says EINVAL
+            os.close(write)
+            return read
+
+    now_ms = 1_000
+    run = Aside(Broken(str(tmp_path)), lambda: now_ms)
+    run.wait(run.append(b"one", FLUSH), FLUSH)  # a new file is the thread's
+    now_ms += FLUSH_MS_MAX
+    deadline = time.monotonic() + 10
+    while not run.hooks.failures:
+        run.thread.tick()
+        while not run.reports.empty():
+            run.pump()
+        assert time.monotonic() < deadline
+    assert "Invalid argument" in run.hooks.failures[0]
+    assert run.log.fenced
     run.stop()

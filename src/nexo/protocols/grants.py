@@ -95,7 +95,9 @@ class Patterns:
         self.topics = topics
         self.everything = False
         self.exact: set[bytes] = set()
-        self.prefixes: list[bytes] = []  # of patterns whose only wildcard is a `*`, or a level `#`, at the end
+        self.prefixes: list[
+            bytes
+        ] = []  # of patterns whose only wildcard is a `*`, or a level `#`, at the end
         self.others: list[bytes] = []
 
     def add(self, pattern: bytes) -> None:

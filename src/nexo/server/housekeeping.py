@@ -19,9 +19,8 @@ from typing import Final, Protocol
 from nexo.limits import CLEANING_FILES, CLEANING_LIVE_PERCENT, COMPACTION_FILES
 from nexo.node import Node
 from nexo.storage.files import Files
-from nexo.storage.format import SNAPSHOT_NAME, log_name
+from nexo.storage.format import SNAPSHOT_NAME, log_name, log_numbers
 from nexo.storage.log import Log
-from nexo.storage.recovery import log_numbers
 
 log: Final = logging.getLogger("nexo.storage")
 

@@ -23,8 +23,9 @@ from nexo.server.replaying import replay
 from nexo.storage.backup import unpin_all
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files, is_running
+from nexo.storage.format import log_numbers
 from nexo.storage.log import Log
-from nexo.storage.recovery import Recovery, log_numbers
+from nexo.storage.recovery import Recovery
 from nexo.storage.thread import ThreadedWriter
 from nexo.storage.writer import Writer
 
@@ -57,6 +58,7 @@ class Keeper(Hooks):
         self._node: Node | None = None
         self._writer: ThreadedWriter | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()
         self._compactor = Compactor(self.files)
         self._housekeeper = Housekeeper(
@@ -97,7 +99,7 @@ class Keeper(Hooks):
             else "no earlier life",
         )
         writer = Writer(self.files, recovery.start, self._report)
-        self._writer = ThreadedWriter(writer, monotonic_ms)
+        self._writer = ThreadedWriter(writer, monotonic_ms, self._call_writer)
         self.journal.go_on(self._writer, recovery.start)
         self._housekeeper.begin(node, recovery.first_file)
         # What the restart itself decides (a message that was lent for the last time is dead) is recorded.
@@ -154,12 +156,24 @@ class Keeper(Hooks):
         await self.backups.stop()
         if self._writer is not None:
             self.journal.finish()
+            if self._ticking is not None:
+                self._ticking.cancel()
             await self._loop.run_in_executor(None, self._writer.stop)
             # The thread's last reports are in the loop's queue, ahead of this.
             await asyncio.sleep(0)
         self.files.unlock()
 
     # From the writer, in its thread or in the loop's.
+
+    def _call_writer(self, after_ms: int) -> None:
+        """The writer wants to be called, in the loop."""
+        if self._ticking is None:
+            self._ticking = self._loop.call_later(after_ms / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        if self._writer is not None and (after_ms := self._writer.tick()):
+            self._call_writer(after_ms)
 
     def _report(self, report: Report) -> None:
         if threading.get_ident() != self._loop_thread:

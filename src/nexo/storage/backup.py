@@ -32,8 +32,7 @@ from nexo.storage.archive import (
     layout,
 )
 from nexo.storage.files import Files
-from nexo.storage.format import HEADER_BYTES, SNAPSHOT_NAME, log_name
-from nexo.storage.recovery import log_numbers
+from nexo.storage.format import HEADER_BYTES, SNAPSHOT_NAME, log_name, log_numbers
 from nexo.storage.verify import Report, inspect
 
 PINNED_NAME: Final = re.compile(r"backup-\d+\.tmp")

@@ -79,6 +79,11 @@ def log_name(number: i64) -> str:
     return f"log-{number:010d}.nexo"
 
 
+def log_numbers(names: list[str]) -> list[int]:
+    """The numbers of the log files among names, in order."""
+    return sorted([int(found[1]) for name in names if (found := LOG_NAME.fullmatch(name))])
+
+
 def snapshot_name(batch: i64) -> str:
     """The name of the snapshot that covers all batches up to one."""
     return f"snapshot-{batch:020d}.nexo"

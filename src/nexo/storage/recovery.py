@@ -19,12 +19,12 @@ from nexo.storage.files import Files
 from nexo.storage.format import (
     HEAD_BYTES,
     HEADER_BYTES,
-    LOG_NAME,
     OFFSET_BITS,
     OPERATION_END,
     SNAPSHOT_NAME,
     Header,
     log_name,
+    log_numbers,
     snapshot_name,
 )
 from nexo.storage.log import Start
@@ -252,11 +252,6 @@ class Recovery:
         for name in old:
             self._files.remove(name)
         self.report.removed += old
-
-
-def log_numbers(names: list[str]) -> list[int]:
-    """The numbers of the log files among names, in order."""
-    return sorted([int(found[1]) for name in names if (found := LOG_NAME.fullmatch(name))])
 
 
 def damaged_numbers(names: list[str]) -> list[int]:

@@ -11,10 +11,15 @@ from typing import Final
 from nexo.brokers.journal import FSYNC
 from nexo.limits import WRITE_AT_ONCE_MS_MAX, WRITE_PAUSE_MS_MAX, WRITE_PAUSE_MS_MIN
 from nexo.storage.batch import Batch, Sink
+from nexo.storage.files import AsideSync
 from nexo.storage.writer import Writer
 
 AT_ONCE_BYTES_MAX: Final = 512 * 1024
 """A batch up to this size is handed to the operating system in less time than two threads take to pass it on."""
+ASIDE_POLL_MS: Final = 2
+"""How often a sync aside is asked whether it has ended: nobody waits for it."""
+NAP_SECONDS: Final = 0.0002
+"""The same of the thread, for whose sync somebody does wait."""
 WAKE: Final = True
 STOP: Final = False
 
@@ -28,12 +33,23 @@ class ThreadedWriter(Sink):
     and everything large are the thread's, which may take long over them; and everything is, for a while, once such
     a write has taken long: a disk that is throttled holds up the thread and not the loop. `now_ms` is any clock in
     milliseconds that does not go back.
+
+    A thread that wakes takes the interpreter from the loop, and when the processors are busy may keep it for
+    milliseconds. So a sync for which nobody waits (level flush) is not the thread's, where `call_later` is given: it
+    has to call `tick` after so many milliseconds, in the thread that submits, and the C library then syncs aside.
     """
 
-    def __init__(self, writer: Writer, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, writer: Writer, now_ms: Callable[[], int], call_later: Callable[[int], None] | None = None
+    ) -> None:
         super().__init__()
         self._writer = writer
         self._now_ms = now_ms
+        self._call_later = call_later
+        self._aside: AsideSync | None = None
+        self._aside_began_ms = 0
+        self._thread_syncs = False
+        self._nap = threading.Event()  # never set
         self._waiting: deque[Batch] = deque()  # taken from by the holder of the lock alone
         self._signals: SimpleQueue[bool] = SimpleQueue()
         # Held by whoever drives the writer.
@@ -84,7 +100,58 @@ class ThreadedWriter(Sink):
         due_ms = self._writer.due_ms
         if due_ms and (not self._awaited_ms or due_ms < self._awaited_ms):
             self._awaited_ms = due_ms
-            self._signals.put(WAKE)
+            if self._call_later is not None and due_ms > now_ms:
+                self._call_later(due_ms - now_ms)
+            else:
+                self._signals.put(WAKE)
+
+    def tick(self) -> int:
+        """Go on with what is synced aside; after how many ms to call again, 0 for not. Called by who submits."""
+        if not self._lock.acquire(blocking=False):
+            return ASIDE_POLL_MS
+        try:
+            if self._thread_syncs or not self._aside_ended():
+                return ASIDE_POLL_MS
+            now_ms = self._now_ms()
+            due_ms = self._awaited_ms = self._writer.due_ms
+            if due_ms > now_ms:
+                return due_ms - now_ms
+            handle = self._writer.sync_begins() if due_ms else -1
+            if handle < 0:
+                self._awaited_ms = 0
+                return 0
+            self._awaited_ms = 0
+            self._aside = self._writer.sync_aside(handle)
+            if self._aside is None:
+                # From now on by the thread, as where there is no such thing.
+                self._call_later = None
+                error = self._writer.sync_runs(handle)
+                self._writer.sync_ended(error)
+                return 0
+            self._aside_began_ms = now_ms
+            return ASIDE_POLL_MS
+        finally:
+            self._lock.release()
+
+    def _aside_ended(self) -> bool:
+        """Whether nothing is synced aside any more; tells how it ended. The caller holds the lock."""
+        if self._aside is None:
+            return True
+        if not self._aside.ended():
+            return False
+        error, self._aside = self._aside.error, None
+        self.last_sync_ms = self._now_ms() - self._aside_began_ms
+        self._writer.sync_ended(error)
+        return True
+
+    def _lock_alone(self) -> None:
+        """Take the lock when nothing is synced aside: of two syncs only one is told of an error."""
+        while True:
+            self._lock.acquire()
+            if self._aside_ended():
+                return
+            self._lock.release()
+            self._nap.wait(NAP_SECONDS)
 
     def _pace(self, began_ms: int) -> None:
         """After a write that took long the next ones are left to the thread, each time for longer."""
@@ -105,7 +172,8 @@ class ThreadedWriter(Sink):
         try:
             while running:
                 running = self._rest()
-                with self._lock:
+                self._lock_alone()
+                try:
                     batches = self._take()
                     if batches:
                         self._writer.write(batches, self._now_ms())
@@ -113,10 +181,16 @@ class ThreadedWriter(Sink):
                     handle = -1
                     if due_ms and due_ms <= max(self._now_ms(), 1):
                         handle = self._writer.sync_begins()
+                    self._thread_syncs = handle >= 0
+                finally:
+                    self._lock.release()
                 if handle >= 0:
                     self._sync(handle)
-            with self._lock:
+            self._lock_alone()
+            try:
                 self._writer.close()
+            finally:
+                self._lock.release()
         except Exception as error:  # noqa: BLE001
             # A fault of ours: whoever waits for a batch is told, and nothing more is confirmed.
             with self._lock:
@@ -132,6 +206,7 @@ class ThreadedWriter(Sink):
         error = self._writer.sync_runs(handle)
         self.last_sync_ms = self._now_ms() - began
         with self._lock:
+            self._thread_syncs = False
             self._writer.sync_ended(error)
 
     def _rest(self) -> bool:

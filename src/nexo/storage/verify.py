@@ -12,9 +12,17 @@ from typing import Final
 
 from nexo.errors import DamagedError, StorageError
 from nexo.storage.files import Files
-from nexo.storage.format import HEADER_BYTES, KIND_SNAPSHOT, SNAPSHOT_NAME, Record, log_name, operations
+from nexo.storage.format import (
+    HEADER_BYTES,
+    KIND_SNAPSHOT,
+    SNAPSHOT_NAME,
+    Record,
+    log_name,
+    log_numbers,
+    operations,
+)
 from nexo.storage.reading import FileReader
-from nexo.storage.recovery import RESTORING_FAULT, RESTORING_NAME, Place, log_numbers, order_fault
+from nexo.storage.recovery import RESTORING_FAULT, RESTORING_NAME, Place, order_fault
 from nexo.storage.snapshot import SnapshotEnd, check_snapshot
 from nexo.storage.tail import damage
 

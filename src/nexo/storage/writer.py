@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 from nexo.brokers.journal import FLUSH, FSYNC
 from nexo.limits import FLUSH_MS_MAX
 from nexo.storage.batch import Batch, Report, Sink
-from nexo.storage.files import Files
+from nexo.storage.files import AsideSync, Files
 from nexo.storage.format import HEADER_BYTES, head_crc, log_name
 from nexo.storage.log import RESERVE_NAME, Start
 
@@ -83,13 +83,18 @@ class Writer:
     def sync_begins(self) -> int:
         """As `sync`, in parts between which `write` may be called: the handle for `sync_runs`, -1: nothing to sync.
 
-        What is written from now on is for the next sync.
+        What is written from now on is for the next sync. Begin no second one before this has ended: an error is told
+        to one of them only.
         """
         self.due_ms = 0
         if self.fenced or self.synced >= self.written:
             return -1
         self._syncing = self.written
         return self._files.duplicate(self._handle)
+
+    def sync_aside(self, handle: int) -> AsideSync | None:
+        """As `sync_runs`, by nobody who could be waited for: ask what is returned; None: do it another way."""
+        return self._files.sync_aside(handle)
 
     def sync_runs(self, handle: int) -> OSError | None:
         """The part that takes long, and touches nothing that a write does; what went wrong."""
@@ -167,7 +172,6 @@ class Writer:
         parts: list[bytes] = []
         for batch in run:
             parts += (batch.head, batch.payload)
-        name = log_name(self._file)
         try:
             try:
                 self._files.append(self._handle, parts)
@@ -175,10 +179,10 @@ class Writer:
                 essential = all(batch.essential for batch in run)
                 if error.errno not in NO_ROOM or not essential or not self._release():
                     raise
-                self._files.truncate(name, self._size)
+                self._files.truncate(log_name(self._file), self._size)
                 self._files.append(self._handle, parts)
         except OSError as error:
-            self._failed(error, name, self._size)
+            self._failed(error, log_name(self._file), self._size)
             return False
         self._size += sum([batch.size for batch in run])
         return True
