@@ -181,7 +181,7 @@ async def append(call: Call) -> Response:
     stream = found(call)
     call.access.node.check_room()
     first, count, _ = stream.append_many(given, now, expected)
-    await call.access.durable(level(stream))
+    await call.access.durable(int(stream.level))
     return answer({"first_seq": int(first), "count": int(count)}, 201)
 
 
@@ -323,7 +323,7 @@ async def redrive(call: Call) -> Response:
     stream, group = group_of(call)
     call.access.node.check_room()
     again = int(group.move_to_stream(seq, now))
-    await call.access.durable(level(stream))
+    await call.access.durable(int(stream.level))
     return answer({"seq": again})
 
 
