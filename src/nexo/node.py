@@ -451,6 +451,9 @@ class Node:
         if kind == retained.RETAIN:
             self.pubsub.kept.lose(payload[body + 4 : retained.topic_end(payload, body, end)])
             return False
+        if undone and kind == retained.FORGET:
+            self.pubsub.kept.lose(payload[body:end])
+            return False
         if queue_records.CREATE <= kind < queue_records.RESTORE_NUMBER:
             number = int(read_i32_be(payload, body))
             if kind == queue_records.CREATE:

@@ -9,7 +9,7 @@ from nexo.brokers.batch.queuesteps import AckStep, PushStep
 from nexo.brokers.batch.steps import Publication, Step
 from nexo.brokers.batch.storesteps import DeleteKey, SetKey, StepCounter
 from nexo.brokers.batch.streamsteps import AppendStep, GroupAckStep
-from nexo.brokers.journal import Journal
+from nexo.brokers.journal import FSYNC, Journal
 from nexo.brokers.message import Message, int_value
 from nexo.brokers.outbox import Batch, Encoding, Receiver, Subscription
 from nexo.brokers.pubsub import PubSub
@@ -199,7 +199,7 @@ class Bench:
 
 
 def node_on(journal: Journal, store: Store) -> Node:
-    return Node(Hand(), journal, store, PubSub(), Queues(journal), Streams(journal, 0))
+    return Node(Hand(), journal, store, PubSub(0, journal, FSYNC), Queues(journal), Streams(journal, 0))
 
 
 def number(value: int) -> bytes:
@@ -226,6 +226,11 @@ def bodies(node: Node) -> list[bytes]:
     """The values in the queue, in the order of their ids."""
     queue = node.queues.find(NAME)
     return [bytes(queue.view(one).value) for one in queue.parts.backlog.index.after(0, ALL)]
+
+
+def retained(node: Node, filter: bytes = b"#") -> dict[bytes, bytes]:
+    """The retained values by topic."""
+    return {one.topic: one.value for one in node.pubsub.retained(filter, node.now)}
 
 
 def dump(bench: Bench) -> dict[str, object]:

@@ -15,7 +15,7 @@ from nexo.errors import (
     PreconditionFailedError,
     StorageError,
 )
-from tests.brokers.batchkit import Bench, bodies, number, records
+from tests.brokers.batchkit import Bench, bodies, number, records, retained
 
 
 def work(bench: Bench) -> None:
@@ -80,15 +80,20 @@ def test_it_is_one_record_of_the_journal() -> None:
     again = bench.restarted()
     assert bodies(again) == [b"job"]
     assert records(again) == [b"event"]
+    assert retained(again) == {}
     assert stored[0] == batch
 
     bench = Bench()
     work(bench)
-    bench.rest()
+    batch = bench.turn()
+    bench.journal.reach(batch, batch)
     bench.journal.crash()
     again = bench.restarted()
     assert bodies(again) == [b"next"]
     assert records(again) == [b"event", b"done"]
+    assert retained(again) == {b"t": b"news"}, (
+        "the same record, and not what was done when it had become durable"
+    )
     assert again.streams.groups[0].ack_floor == 1
 
 
@@ -133,6 +138,38 @@ def test_a_batch_of_the_store_alone_is_done_at_once() -> None:
     bench.turn()
     assert bench.listener.heard == b"t=m;"
     assert bench.get(b"k") == b"v"
+
+
+def test_what_others_retain_before_a_batch_is_durable_comes_before_it() -> None:
+    """Subscribers hear theirs first, so the batch's is the one that stays, after a restart as well."""
+    bench = Bench()
+    for value in (b"first", b"second"):
+        bench.batch(bench.publish(b"t", value, retain=True), bench.publish(b"u", b"", clear=True))
+        bench.node.pubsub.retain(b"t", b"other", b"", 0)
+        bench.node.pubsub.retain(b"u", b"other", b"", 0)
+        bench.turn()
+    assert retained(bench.node) == {b"t": b"other", b"u": b"other"}
+    bench.reach()
+    assert retained(bench.node) == {b"t": b"second"}
+    bench.rest()
+    assert retained(bench.restarted()) == {b"t": b"second"}
+    assert not bench.node.pubsub.kept._announced
+
+
+def test_a_retained_value_alone_is_answered_when_it_is_durable() -> None:
+    bench = Bench()
+    assert bench.batch(bench.publish(b"t", b"m", retain=True)) == FSYNC
+
+
+def test_a_value_that_a_lost_batch_cleared_stays() -> None:
+    bench = Bench()
+    bench.node.pubsub.retain(b"t", b"before", b"", 0)
+    bench.rest()
+    bench.batch(bench.publish(b"t", b"", clear=True), bench.push(b"a"))
+    undone(bench)
+    assert retained(bench.node) == {b"t": b"before"}
+    bench.rest()
+    assert retained(bench.restarted()) == {b"t": b"before"}
 
 
 def test_a_batch_waits_for_those_before_it() -> None:

@@ -17,10 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from nexo.brokers.batch.batches import KEY_EXISTS, KEY_VERSION, LAST_SEQ, Precondition
 from nexo.brokers.batch.steps import Step
 from nexo.errors import BatchRefusedError
-from tests.brokers.batchkit import Bench, bodies, dump, number, records
+from tests.brokers.batchkit import Bench, bodies, dump, number, records, retained
 
 KEYS = st.sampled_from([b"a", b"b", b"n", b"m"])
 COUNTERS = st.sampled_from([b"n", b"m", b"a"])
+TOPICS = st.sampled_from([b"t", b"u"])
 DEDUP = st.sampled_from([b"", b"", b"d", b"e"])
 LEAST = -(1 << 63)
 ROOM = 6
@@ -94,9 +95,14 @@ class State:
         self.fetched.remove(receipt)
         self.settled.add(receipt[0])
 
-    def publish(self, value: bytes, retain: bool) -> None:
-        self.sent.append(value)
-        self.retained = value if retain else self.retained
+    def publish(self, topic: bytes, value: bytes, retain: bool) -> None:
+        self.sent.append(topic + b"=" + value + b";")
+        if retain and topic == b"t":
+            self.retained = value
+
+    def clear(self, topic: bytes) -> None:
+        if topic == b"t":
+            self.retained = None
 
 
 Do = Callable[[State], None]
@@ -203,8 +209,15 @@ class BatchMachine(RuleBasedStateMachine):
         return Command(self.bench.append(value, expected=expected), do)
 
     def a_publication(self, data: st.DataObject) -> Command:
-        value, retain = self.value(), data.draw(st.booleans())
-        return Command(self.bench.publish(b"t", value, retain), lambda state: state.publish(value, retain))
+        value, topic, what = (
+            self.value(),
+            data.draw(TOPICS),
+            data.draw(st.sampled_from(["", "retain", "clear"])),
+        )
+        step = self.bench.publish(topic, value, what == "retain", what == "clear")
+        if what == "clear":
+            return Command(step, lambda state: state.clear(topic))
+        return Command(step, lambda state: state.publish(topic, value, what == "retain"))
 
     def an_ack(self, data: st.DataObject) -> Command:
         lease = data.draw(st.sampled_from([*self.leases, (1, 1)]))
@@ -287,6 +300,14 @@ class BatchMachine(RuleBasedStateMachine):
             self.bench.store.incr(key, delta, self.bench.now)
             self.log.append(Done(0, lambda state: state.count(key, delta, LEAST)))
 
+    @rule(clear=st.booleans())
+    def others_retain(self, clear: bool) -> None:
+        """On the second topic: whose change is the last one depends on when a batch becomes durable."""
+        if clear:
+            self.bench.node.pubsub.clear_retained(b"u")
+        else:
+            self.bench.node.pubsub.retain(b"u", self.value(), b"", 0)
+
     @rule()
     def lend(self) -> None:
         for job in self.bench.receive(2):
@@ -325,6 +346,7 @@ class BatchMachine(RuleBasedStateMachine):
         again = [one.acks for one in self.log if one.batch >= first and one.acks is not None]
         self.log = [one for one in self.log if one.batch < first]
         self.all_durable()
+        self.what_is_retained_is_recorded()
         for delivery in again:  # it will be delivered under another token
             self.base.lent.pop(delivery, None)
             self.base.fetched.discard(delivery)
@@ -342,15 +364,18 @@ class BatchMachine(RuleBasedStateMachine):
         model, bench = self.base, self.bench
         assert sorted(bench.waiting()) == sorted(model.messages)
         assert bench.values() == model.records
-        assert bench.listener.heard == b"".join(b"t=" + one + b";" for one in model.sent)
-        retained = bench.node.pubsub.retained(b"t", bench.now)
-        assert [one.value for one in retained] == ([] if model.retained is None else [model.retained])
+        assert bench.listener.heard == b"".join(model.sent)
+        assert retained(bench.node, b"t") == ({} if model.retained is None else {b"t": model.retained})
         settled = {seq for seq in range(1, len(model.records) + 1) if bench.group.backlog.settled.has(seq)}
         assert settled == model.settled
+
+    def what_is_retained_is_recorded(self) -> None:
+        assert retained(self.bench.restarted()) == retained(self.bench.node)
 
     def teardown(self) -> None:
         """After a crash, too, everything is there that was durable."""
         self.all_durable()
+        self.what_is_retained_is_recorded()
         self.bench.journal.crash()
         again = self.bench.restarted()
         assert sorted(bodies(again)) == sorted(self.base.messages)

@@ -11,6 +11,10 @@ value: only `clear` and the expiry take one away.
     0x22 FORGET_ALL   -
 
 That one has expired follows from TIME (maps.py).
+
+What a batch across brokers retains or clears is recorded with the rest of the batch and done when that is durable:
+`announce`, then `fulfil` or `retract`. If others have changed the topic in between, what was announced is recorded once
+more as it is done, so that the log says at last what memory holds.
 """
 
 from __future__ import annotations
@@ -47,6 +51,18 @@ class RetainedValue:
 
 
 @final
+@mypyc_attr(acyclic=True)
+class _Announced:
+    """What batches across brokers are about to do to a topic: how many of them, and the last record about it."""
+
+    __slots__ = ("record", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: i64 = 0
+        self.record: i64 = 0
+
+
+@final
 class Retained:
     """All retained values. `bytes` counts topics, values and headers; `level` is how durable they are.
 
@@ -54,7 +70,8 @@ class Retained:
     """
 
     __slots__ = (
-        "_deadlines", "_journal", "_last", "_topics", "_values", "bytes", "expired", "level", "lost"
+        "_announced", "_deadlines", "_journal", "_last", "_records", "_topics", "_values", "bytes", "expired", "level",
+        "lost",
     )  # fmt: skip
 
     def __init__(self, journal: Journal, level: i64) -> None:
@@ -65,7 +82,9 @@ class Retained:
         self._values: dict[bytes, RetainedValue] = {}
         self._topics = TopicTree()
         self._deadlines: list[tuple[int, bytes]] = []  # a heap of (expires_at, topic), some of them stale
+        self._announced: dict[bytes, _Announced] = {}
         self._last: i64 = 0
+        self._records: i64 = 0
         self.bytes: i64 = 0
 
     def __len__(self) -> int:
@@ -73,20 +92,24 @@ class Retained:
 
     def put(self, topic: bytes, value: bytes, headers: bytes, expires_at: i64) -> None:
         """Replaces what the topic held; `expires_at` is node time in ms, 0 for never."""
+        message = Message(topic, value, headers, 0)
+        self._hold(message, expires_at)
+        if self.keeping():
+            self._record(self._journal, message, expires_at)
+
+    def _hold(self, message: Message, expires_at: i64) -> None:
+        topic = message.topic
         old = self._values.get(topic)
         if old is None:
             self._topics.insert(topic)
         else:
             self.bytes -= _size(old.message)
         self._last += 1
-        message = Message(topic, value, headers, 0)
         self._values[topic] = RetainedValue(message, expires_at, self._last)
         self.bytes += _size(message)
         if expires_at != 0:
             heappush(self._deadlines, (int(expires_at), topic))
             self._tidy()
-        if self.keeping():
-            self._record(self._journal, message, expires_at)
 
     def clear(self, topic: bytes) -> bool:
         """Takes the topic's value away; False if there was none."""
@@ -163,6 +186,61 @@ class Retained:
         heapify(living)
         self._deadlines = living
 
+    # Batches across brokers.
+
+    def announce(self, message: Message, clear: bool, expires_at: i64) -> i64:
+        """Records what a batch will do: retain a message, or clear its topic. Gives what `fulfil` takes."""
+        if not self.keeping():
+            return 0
+        announced = self._announced.get(message.topic)
+        if announced is None:
+            announced = _Announced()
+            self._announced[message.topic] = announced
+        announced.waiting += 1
+        self._record_either(message, clear, expires_at)
+        return announced.record
+
+    def fulfil(self, record: i64, message: Message, clear: bool, expires_at: i64) -> None:
+        """The batch is durable: does what was announced."""
+        topic = message.topic
+        if clear:
+            self._take(topic)
+        else:
+            self._hold(message, expires_at)
+        if record == 0:
+            return
+        # What the next batch announced comes after this one, in the log as in memory.
+        last = self._unannounce(topic)
+        if last not in (0, record) and topic not in self.lost:
+            self._record_either(message, clear, expires_at)
+
+    def retract(self, record: i64, topic: bytes) -> None:
+        """The batch never was."""
+        if record != 0:
+            self._unannounce(topic)
+
+    def _unannounce(self, topic: bytes) -> i64:
+        """One fewer is announced. The last record about the topic; 0 while more is."""
+        announced = self._announced[topic]
+        announced.waiting -= 1
+        if announced.waiting > 0:
+            return 0
+        del self._announced[topic]
+        return announced.record
+
+    def _record_either(self, message: Message, clear: bool, expires_at: i64) -> None:
+        if clear:
+            self._record_forget(message.topic)
+        else:
+            self._record(self._journal, message, expires_at)
+
+    def _note(self, topic: bytes) -> None:
+        """Something has been recorded about a topic."""
+        announced = self._announced.get(topic)
+        if announced is not None:
+            self._records += 1
+            announced.record = self._records
+
     # The journal.
 
     def keeping(self) -> bool:
@@ -178,13 +256,17 @@ class Retained:
         out.write(message.headers)
         out.write(message.value)
         journal.end()
+        if self._announced:
+            self._note(message.topic)
 
     def _record_forget(self, topic: bytes) -> None:
         self._journal.begin(FORGET, self.level).write(topic)
         self._journal.end()
+        if self._announced:
+            self._note(topic)
 
     def lose(self, topic: bytes) -> None:
-        """A value could not be stored: it is recorded when there is room, or that it is gone at once."""
+        """A change could not be stored: it is recorded when there is room, or that it is gone at once."""
         if topic in self._values:
             self.lost[topic] = None
         else:

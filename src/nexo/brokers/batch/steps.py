@@ -48,28 +48,38 @@ class Step:
 
 @final
 class Publication(Step):
-    """A message, sent and retained when the batch is durable; or a retained value that is cleared then."""
+    """A message, sent and retained when the batch is durable; or a retained value that is cleared then.
+
+    What is retained or cleared is recorded with the batch.
+    """
 
     def __init__(self, pubsub: PubSub, message: Message, retain: bool, clear: bool, expires_at: i64) -> None:
-        super().__init__(MEMORY)
-        self.kept_at: i64 = pubsub.kept.level if retain or clear else MEMORY
+        super().__init__(pubsub.kept.level if retain or clear else MEMORY)
         self._pubsub = pubsub
         self._message = message
         self._retain = retain
         self._clear = clear
         self._expires_at = expires_at
+        self._record: i64 = 0
 
     def check(self, plan: Plan) -> None:
         pass
 
     def apply(self, now: i64) -> None:
-        pass
+        if self._retain or self._clear:
+            self._record = self._pubsub.kept.announce(self._message, self._clear, self._expires_at)
 
     def commit(self, now: i64) -> None:
-        self.publish()
+        if self._retain or self._clear:
+            self._pubsub.kept.fulfil(self._record, self._message, self._clear, self._expires_at)
+        if not self._clear:
+            self._pubsub.publish(self._message)
+
+    def undo(self, now: i64) -> None:
+        self._pubsub.kept.retract(self._record, self._message.topic)
 
     def publish(self) -> i64:
-        """Does it; how many deliveries there will be."""
+        """Does it at once, as a command alone; how many deliveries there will be."""
         message = self._message
         if self._clear:
             self._pubsub.clear_retained(message.topic)

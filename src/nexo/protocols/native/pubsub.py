@@ -92,7 +92,7 @@ class PubSubCommands:
         topic = payload.string("the topic")
         flags = payload.u8("the flags")
         publication = read_publication(self.pubsub, payload, topic, flags, now)
-        level = publication.kept_at
+        level = publication.level
         if level != MEMORY and not flags & op.PUB_CLEAR:
             self.channel.node.check_room()
         receivers = publication.publish()
