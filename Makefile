@@ -30,7 +30,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build dashboard front test lint lint-dashboard test-dashboard format format-dashboard generate screenshots fuzz kill simulate turns bench clean
+.PHONY: help run build dashboard front test lint lint-dashboard test-dashboard wheel dist test-dist format format-dashboard generate screenshots fuzz kill simulate turns bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -54,6 +54,18 @@ test: $(SETUP) $(CLIENT)/.installed front  ## Run all tests (ARGS="tests/brokers
 
 test-dashboard: $(SETUP) $(FRONT)  ## Test the dashboard in Debian's Chromium (apt-get install chromium)
 	BROWSER_TESTS=1 $(PY) -m pytest tests/dashboard $(ARGS)
+
+wheel: $(VENV)/.compiled $(FRONT)  ## Build a wheel into dist/: compiled, with the dashboard, for this Python and system
+	@rm -rf build/lib* build/bdist* dist/*.whl
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+dist: $(VENV)/.compiled $(VENV)/.dist $(FRONT)  ## Build dist/nexo: broker, dashboard and command in one file that needs no Python
+	@$(PY) -m PyInstaller --noconfirm --log-level WARN --distpath dist --workpath build/pyinstaller deploy/nexo.spec
+	@dist/nexo --version
+
+test-dist: wheel dist  ## Test the wheel in an empty environment, and the executable without Python
+	DIST_TESTS=1 $(PY) -m pytest tests/dist $(ARGS)
 
 lint: $(VENV)/.installed  ## ruff and mypy --strict; tsc --strict and prettier for the dashboard
 	$(VENV)/bin/ruff check .
@@ -136,6 +148,10 @@ $(FRONT): dashboard/node_modules/.installed $(FRONT_SOURCES)
 
 $(VENV)/.bench: $(VENV)/.locked requirements/bench.txt
 	@$(PY) $(PIP_INSTALL) -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/.dist: $(VENV)/.locked requirements/dist.txt
+	@$(PY) $(PIP_INSTALL) -r requirements/dist.txt
 	@touch $@
 
 $(CLIENT)/.installed: requirements/client.txt

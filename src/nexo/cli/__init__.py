@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from nexo.cli import exits
+from nexo.server.program import COMPACTION
 
 __all__ = ["main"]
 
@@ -39,6 +40,10 @@ def _run(arguments: list[str]) -> int:
             sys.stdout.write(version_line() + "\n")
             sys.stdout.flush()
             return exits.OK
+        if arguments[:1] == [COMPACTION]:
+            from nexo.server import compaction
+
+            return compaction.main(arguments[1:])
         from nexo.cli.group import run
 
         code = run(arguments)

@@ -6,7 +6,6 @@ Owns when what is settled how. Where messages come from, and how they look, is t
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +15,7 @@ from nexo.cli import exits
 from nexo.cli.tables import FORMATS
 from nexo.cli.values import DURATION, to_bytes, write
 from nexo.errors import FencedError, RequestTimeoutError
+from nexo.server.program import environ_outside
 
 Function = Callable[..., Any]
 
@@ -150,7 +150,7 @@ async def execute(command: str, message: Any) -> str:
     number = message.id if hasattr(message, "id") else message.seq
     about = {"NEXO_MESSAGE_ID": str(number), "NEXO_MESSAGE_ATTEMPTS": str(message.attempts)}
     process = await asyncio.create_subprocess_shell(
-        command, stdin=asyncio.subprocess.PIPE, env={**os.environ, **about}
+        command, stdin=asyncio.subprocess.PIPE, env={**environ_outside(), **about}
     )
     try:
         await process.communicate(to_bytes(message.data))

@@ -15,8 +15,9 @@ import click
 from nexo._version import __version__
 from nexo.cli import exits
 from nexo.cli.version import build
-from nexo.server.allocator import start_again, with_huge_pages
+from nexo.server.allocator import with_huge_pages
 from nexo.server.config import PREFIX, SETTINGS, Config, Effective, Setting, resolve
+from nexo.server.program import part_from_loader, start_again
 from nexo.server.units import format_bytes
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def command(file: str | None, check: bool, **flags: str | None) -> int:
     if check:
         click.echo(describe(effective))
         return exits.OK
+    part_from_loader()
     if effective.config.huge_pages == "auto" and (environ := with_huge_pages(os.environ)) is not None:
         start_again(environ)
     return run(effective.config, effective.file)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -70,7 +69,7 @@ def with_huge_pages(environ: Mapping[str, str]) -> dict[str, str] | None:
 
     An allocator that the environment names already stays, and so do tunables of the C library.
     """
-    if ALLOCATOR in environ or getattr(sys, "frozen", False) or not huge_pages_here():
+    if ALLOCATOR in environ or not huge_pages_here():
         return None
     tunables = environ.get(TUNABLES, "")
     return {
@@ -80,13 +79,8 @@ def with_huge_pages(environ: Mapping[str, str]) -> dict[str, str] | None:
     }
 
 
-def start_again(environ: Mapping[str, str]) -> None:
-    """Become the same program in another environment, with the same process id. OSError when that fails."""
-    os.execve(sys.executable, sys.orig_argv, dict(environ))
-
-
 def started_again(environ: Mapping[str, str]) -> bool:
-    """Whether this is the program after `start_again`, or one that was given the same environment and can do the same."""
+    """Whether this is the program that was started again, or one that was given the same environment and can do the same."""
     asked = environ.get(ALLOCATOR) == ALLOCATOR_FIRST and TUNABLE in environ.get(TUNABLES, "")
     return asked and can_switch()
 

@@ -8,7 +8,7 @@ they lie, and names the files that must stay.
 The process inherits the lock of the data directory and ends with the server, whose end it hears of on standard
 input: the next server never reads a directory in which files are being removed.
 
-    python -m nexo.server.compaction FOLDER FILE        everything before log file FILE
+    nexo compaction FOLDER FILE        everything before log file FILE; in no help, for the server alone
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +27,7 @@ from nexo.brokers.journal import Journal
 from nexo.brokers.mapreplay import DumpJob
 from nexo.errors import NexoError
 from nexo.node import Driver, Node, make_node
+from nexo.server.program import COMPACTION, this_program
 from nexo.server.replaying import replay
 from nexo.storage.batch import Hooks
 from nexo.storage.files import Files
@@ -105,7 +105,7 @@ class Compactor:
     async def _run(self, before: int, done: Callable[[list[str]], None]) -> None:
         names: list[str] = []
         try:
-            command = [sys.executable, "-m", "nexo.server.compaction", self._files.folder, str(before)]
+            command = [*this_program(), COMPACTION, self._files.folder, str(before)]
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.PIPE,  # held open: it ends when we do
@@ -155,7 +155,3 @@ def main(arguments: list[str]) -> int:
         os.write(2, f"{error}\n".encode())
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
