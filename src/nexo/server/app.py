@@ -6,6 +6,7 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -22,6 +23,7 @@ from nexo.server.accounts.doorkeeper import Doorkeeper
 from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
+from nexo.server.notify import Notifier
 from nexo.server.turns import LoopDriver
 
 if TYPE_CHECKING:
@@ -134,10 +136,11 @@ def check_loopback(host: str) -> None:
 async def serve(config: Config, ready: Callable[[Server], None], config_file: str | None = None) -> None:
     """Run a broker until SIGTERM or SIGINT; a second signal ends it at once, SIGHUP has accounts read again.
 
-    `ready` is called when connections are accepted. Raises OSError when the address is not usable, ConfigError when
-    it may not be used.
+    `ready` is called when connections are accepted, and the service manager is told at each step. Raises OSError
+    when the address is not usable, ConfigError when it may not be used.
     """
     loop = asyncio.get_running_loop()
+    manager = Notifier(os.environ)
     stopping = asyncio.Event()
     server = Server(config, config_file)
 
@@ -150,12 +153,15 @@ async def serve(config: Config, ready: Callable[[Server], None], config_file: st
             stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number.name)
-    loop.add_signal_handler(signal.SIGHUP, server.doorkeeper.reload)
+        loop.add_signal_handler(number, on_signal, number.name)    loop.add_signal_handler(signal.SIGHUP, server.doorkeeper.reload)
+    manager.status(f"reading the log in {config.data_dir}")
     await server.start()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     ready(server)
+    manager.ready(f"serving on {server.host} port {server.port}")
     await stopping.wait()
+    manager.stopping("answering what was read, and closing")
     await server.stop()
+    manager.stop()
