@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         if Path(item.path).is_relative_to(ROOT / "tests/dist"):
-            item.add_marker(pytest.mark.skip(reason="`make test-dist` runs them, once it has built what they test"))
+            item.add_marker(
+                pytest.mark.skip(reason="`make test-dist` runs them, once it has built what they test")
+            )
 
 
 @pytest.fixture(scope="session")
