@@ -17,6 +17,7 @@ from tests.surroundings import ROOT, environment
     ("page", "says", "end"),
     [
         ("backup.md", "restored, nothing is damaged", "one\ntwo\n"),
+        ("deployment.md", "restored, nothing is damaged", "first\n"),
         (
             "accounts.md",
             "refused with 3",

@@ -153,7 +153,8 @@ async def serve(config: Config, ready: Callable[[Server], None], config_file: st
             stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number.name)    loop.add_signal_handler(signal.SIGHUP, server.doorkeeper.reload)
+        loop.add_signal_handler(number, on_signal, number.name)
+    loop.add_signal_handler(signal.SIGHUP, server.doorkeeper.reload)
     manager.status(f"reading the log in {config.data_dir}")
     await server.start()
     gc.collect()
