@@ -52,7 +52,7 @@ front:
 test: $(SETUP) $(CLIENT)/.installed front  ## Run all tests (ARGS="tests/brokers -k expiry" picks)
 	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-dashboard: $(SETUP) $(FRONT)  ## Test the dashboard in Debian's Chromium (apt-get install chromium)
+test-dashboard: $(SETUP) $(FRONT)  ## The dashboard's tests alone; they fail without Chromium (apt-get install chromium)
 	BROWSER_TESTS=1 $(PY) -m pytest tests/dashboard $(ARGS)
 
 wheel: $(VENV)/.compiled $(FRONT)  ## Build a wheel into dist/: compiled, with the dashboard, for this Python and system

@@ -1,5 +1,7 @@
 """Debian's Chromium in front of a real broker. A page fails its test by an error on the console, or a policy broken.
 
+Without Chromium, or a dashboard that was built, these tests are skipped; with BROWSER_TESTS=1 they fail.
+
 broker     a running broker with the dashboard, one for the tests of a module
 page       a page of its own at the broker's address; `page.errors` are what its console complained about
 """
@@ -11,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -65,24 +67,31 @@ class Broker:
         self.api("POST", f"/queues/{queue}/nack", {"leases": leases, "mode": "fatal", "reason": reason})
 
 
+def missing(reason: str) -> NoReturn:
+    """Ends a test that cannot run here."""
+    if os.environ.get("BROWSER_TESTS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    if not os.environ.get("BROWSER_TESTS"):
-        pytest.skip("a browser takes its time: make test-dashboard")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: on Debian, apt-get install chromium")
     if not BUILT.exists():
-        pytest.skip("needs the dashboard's files: make dashboard, with Node.js 20.19 or later")
+        missing("needs the dashboard's files: make dashboard, with Node.js 20.19 or later")
     with running(tmp_path_factory.mktemp("dashboard")) as server:
         started = Broker(server)
         yield started
         started.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """The browser. Not longer than a module: its driver runs a loop in this thread, where async tests want theirs."""
+    """The browser, one for all of these tests. Not longer: its driver runs a loop in this thread, where async tests
+    want theirs."""
     from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        missing("needs Chromium: on Debian, apt-get install chromium")
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -99,7 +108,7 @@ def watched(page: Any) -> list[str]:
 
 
 @pytest.fixture
-def page(broker: Broker, chromium: Any) -> Iterator[Any]:
+def page(chromium: Any, broker: Broker) -> Iterator[Any]:
     context = chromium.new_context(base_url=broker.url, viewport={"width": 1200, "height": 800})
     opened = context.new_page()
     opened.set_default_timeout(WAIT_MS)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import running
-from tests.dashboard.conftest import BUILT, CHROMIUM, WAIT_MS, Broker, watched
+from tests.dashboard.conftest import BUILT, WAIT_MS, Broker, missing, watched
 
 pytestmark = [pytest.mark.debian, pytest.mark.slow]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: on Debian, apt-get install chromium")
-@pytest.mark.skipif(not BUILT.exists(), reason="needs the dashboard's files: make dashboard")
 def test_gone_and_back(chromium: Any, folder: Path) -> None:
+    if not BUILT.exists():
+        missing("needs the dashboard's files: make dashboard, with Node.js 20.19 or later")
     page = chromium.new_page()
     page.set_default_timeout(WAIT_MS)
     errors = watched(page)

@@ -1,6 +1,6 @@
 // Dialogs on the browser's own <dialog>: it keeps the focus inside, and Escape closes it.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { sentence } from "../lib/api";
 
 interface DialogProps {
@@ -12,12 +12,15 @@ interface DialogProps {
 
 export function Dialog({ title, wide, onClose, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
+  const removed = useRef(false);
   const heading = useId();
-  useEffect(() => {
-    const before = document.activeElement;
-    element.current?.showModal();
+  useLayoutEffect(() => {
+    const shown = element.current;
+    shown?.showModal();
     return () => {
-      if (before instanceof HTMLElement) before.focus();
+      // Closing gives the focus back to where it was; as long as it is open, nothing outside can have it.
+      removed.current = true;
+      shown?.close();
     };
   }, []);
   return (
@@ -25,9 +28,9 @@ export function Dialog({ title, wide, onClose, children }: DialogProps) {
       ref={element}
       class={wide ? "wide" : ""}
       aria-labelledby={heading}
-      onCancel={(event) => {
-        event.preventDefault();
-        onClose();
+      // Escape closes it whether or not a page may object: the end is what counts, not the attempt.
+      onClose={() => {
+        if (!removed.current) onClose();
       }}
     >
       <header>

@@ -1,0 +1,1 @@
+"""One browser for all tests of this folder: see conftest.py."""
