@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexo._version import __version__
 from nexo.errors import (
+    AlarmError,
     BatchRefusedError,
     ConfigError,
     ConnectionClosedError,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from nexo.client import (
         DLQ,
         DLS,
+        Alarm,
         Backup,
         BackupProgress,
         Batch,
@@ -131,6 +133,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DLQ",
     "DLS",
+    "Alarm",
+    "AlarmError",
     "Backup",
     "BackupProgress",
     "Batch",

@@ -20,7 +20,8 @@
     │   ├── NotAvailableError           0x0F  a command that this server does not have yet
     │   ├── SequenceMismatchError       0x10  an append expected another last sequence; details has "actual"
     │   ├── BatchRefusedError           0x11  nothing of a batch was done; has .command or .precondition, and .reason
-    │   └── PreconditionFailedError     0x12  a condition of a batch does not hold; details has "actual"
+    │   ├── PreconditionFailedError     0x12  a condition of a batch does not hold; details has "actual"
+    │   └── AlarmError                  0x13  a write while memory or the disk is short; details has "alarm" and figures
     ├── NotConnectedError               the client is not connected and may not wait
     ├── ConnectionClosedError           the connection went away while the call was under way
     ├── RequestTimeoutError             (also TimeoutError) no answer within the client's timeout
@@ -41,6 +42,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AlarmError",
     "BatchRefusedError",
     "ConfigError",
     "ConnectionClosedError",
@@ -227,6 +229,16 @@ class PreconditionFailedError(ServerError):
     code = 0x12
 
 
+class AlarmError(ServerError):
+    """A write, refused while the broker is short of memory or of room on its disk; nothing was done.
+
+    It can be sent again when the alarm is cleared. details has "alarm" ("memory" or "disk"), "bytes", the figure
+    when the write came, and "bound_bytes".
+    """
+
+    code = 0x13
+
+
 class NotConnectedError(NexoError):
     """The client has no connection."""
 
@@ -319,6 +331,7 @@ _BY_CODE: dict[int, type[ServerError]] = {
         SequenceMismatchError,
         BatchRefusedError,
         PreconditionFailedError,
+        AlarmError,
     )
 }
 

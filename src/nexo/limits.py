@@ -136,6 +136,18 @@ JOURNAL_PENDING_BYTES_MAX: Final = 64 * MIB
 SHUTDOWN_SECONDS_MAX: Final = 10.0
 """How long a stopping server waits for clients to read what was written to them."""
 
+# Alarms: writes are refused, and what frees memory or room goes on.
+MEMORY_ALARM_PERCENT_DEFAULT: Final = 70
+"""Of the machine's memory, or the container's: what a turn, an allocator and a snapshot's process need is left."""
+MEMORY_ALARM_CLEAR_PERCENT: Final = 95
+"""Of the bound: a raised alarm is cleared below it, so that clients are not let in and out each second."""
+DISK_ALARM_PERCENT_DEFAULT: Final = 5
+"""Of the file system: acks, cleaning and compaction need room of their own to give any back."""
+DISK_ALARM_BYTES_DEFAULT_MAX: Final = 1024 * MIB
+"""The most that this share asks for: a file system of terabytes does not need 5 % to clean log files of 64 MiB."""
+DISK_ALARM_CLEAR_PERCENT: Final = 120
+"""Of the bound: as for memory, above it."""
+
 # HTTP.
 HTTP_BODY_BYTES_MAX: Final = FRAME_BYTES_MAX
 """One request's body, which is in memory as a whole: what the native protocol takes in one frame."""

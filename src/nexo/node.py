@@ -15,6 +15,7 @@ from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64, mypyc_attr, trait
 
 from nexo.brokers import mapreplay, maps, retained
+from nexo.brokers.alarms import DISK_ALARM, MEMORY_ALARM, Alarm
 from nexo.brokers.batch.batches import Batches, Precondition
 from nexo.brokers.batch.steps import Step
 from nexo.brokers.cleaner import Cleaner
@@ -149,6 +150,8 @@ class Node:
         self.batches = Batches(journal, store, queues, streams)
         self.requests = Requests()
         self.cleaner = Cleaner(journal, queues, streams)
+        self.memory_alarm = Alarm(MEMORY_ALARM)
+        self.disk_alarm = Alarm(DISK_ALARM)
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
         self.turn_open = False
@@ -230,10 +233,16 @@ class Node:
     def carry_out(self, preconditions: list[Precondition], steps: list[Step]) -> i64:
         """Do all steps of a batch across brokers, or none; gives the level that the answer has to wait for.
 
-        Raises BatchRefusedError, and StorageError while the disk takes nothing.
+        Raises BatchRefusedError, StorageError while the disk takes nothing, and AlarmError as `check_write`.
         """
         plan = self.batches.check(preconditions, steps, self.now)
         level = self.batches.level(steps)
+        for step in steps:
+            if step.takes_room():
+                if step.recorded_at() == MEMORY:
+                    self.check_memory()
+                else:
+                    self.check_write()
         if level != MEMORY:
             self.check_room()
         self.batches.apply(plan, steps, level)
@@ -305,6 +314,22 @@ class Node:
         """Raises StorageError while the disk takes nothing that needs more room."""
         if self.fault:
             raise StorageError(self.fault)
+
+    def check_memory(self) -> None:
+        """For a write that takes memory alone. Raises AlarmError while memory is short."""
+        if self.memory_alarm.stands:
+            raise self.memory_alarm.refuse()
+
+    def check_write(self) -> None:
+        """For a write that takes memory, and room on the disk. Raises StorageError as `check_room`, and AlarmError.
+
+        Not for what frees room in the end: who settles, deletes, or declares what it will consume from, goes on.
+        """
+        self.check_room()
+        if self.memory_alarm.stands:
+            raise self.memory_alarm.refuse()
+        if self.disk_alarm.stands:
+            raise self.disk_alarm.refuse()
 
     def hold(self, owner: Connected, level: i64, replies: bytes) -> None:
         """Keep replies to this turn's commands until their batch is settled at a level."""

@@ -133,6 +133,10 @@ def test_nothing_is_confirmed_after_a_failed_sync(tmp_path: Path) -> None:
         assert push(wire, 200)[0] == OK
 
 
+NO_ALARM = ("--disk-alarm-percent", "0")
+"""The alarm would refuse writes before the disk does."""
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 6 MiB."""
@@ -154,7 +158,7 @@ def test_a_full_disk_refuses_and_heals(small: Path) -> None:
     ballast = small / "ballast"
     ballast.write_bytes(bytes(2 * 1024 * 1024))
     confirmed = []
-    with Serving("--data-dir", str(small / "data")) as server, Wire(server.port) as wire:
+    with Serving("--data-dir", str(small / "data"), *NO_ALARM) as server, Wire(server.port) as wire:
         assert wire.call(0x10, "s'q' 00").code == DATA
         for number in range(100):
             code, error = push(wire, number, 100_000)
@@ -174,7 +178,7 @@ def test_a_full_disk_refuses_and_heals(small: Path) -> None:
             assert time.monotonic() - began < HEAL_SECONDS_MAX
             time.sleep(0.02)
         server.kill()
-    with Serving("--data-dir", str(small / "data")) as server, Wire(server.port) as wire:
+    with Serving("--data-dir", str(small / "data"), *NO_ALARM) as server, Wire(server.port) as wire:
         assert numbers(wire) == [*confirmed[3:], 500]
 
 
@@ -183,7 +187,7 @@ def test_http_says_that_the_disk_is_full(small: Path) -> None:
     ballast = small / "ballast"
     ballast.write_bytes(bytes(2 * 1024 * 1024))
     body = {"messages": [{"type": "str", "value": "x" * 100_000}]}
-    with Serving("--data-dir", str(small / "data")) as server:
+    with Serving("--data-dir", str(small / "data"), *NO_ALARM) as server:
         found = HTTP.search(server.log())
         assert found is not None
         api = Api(found[1])

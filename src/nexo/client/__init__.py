@@ -25,7 +25,7 @@ from nexo.client.client import Client, connect
 from nexo.client.dialing import Reconnect
 from nexo.client.dlq import DLQ
 from nexo.client.entries import Count, Entry, MapCreated, MapInfo, Scanned, Written
-from nexo.client.events import Connected, Disconnected, Event, Events, Reconnected
+from nexo.client.events import Alarm, Connected, Disconnected, Event, Events, Reconnected
 from nexo.client.greeting import ServerInfo
 from nexo.client.group import DLS, Group, GroupConsumer, GroupMessages
 from nexo.client.job import Job
@@ -68,6 +68,8 @@ from nexo.client.worker import Worker
 __all__ = [
     "DLQ",
     "DLS",
+    "Alarm",
+    "AlarmError",
     "Backup",
     "BackupProgress",
     "Batch",

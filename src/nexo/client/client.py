@@ -34,7 +34,8 @@ class Client:
     """A connection to a Nexo server, which any number of tasks may use at once. `connect` makes it.
 
     `store`, `pubsub`, `queue` and `stream` are the brokers, `batch` is for several of them together; `server` is
-    what the server says of itself; `events` tells of connections that are lost and found again.
+    what the server says of itself; `events` tells of connections that are lost and found again,
+    and of alarms of the server.
     """
 
     def __init__(self, connection: Connection, announcer: Announcer) -> None:
@@ -162,7 +163,8 @@ def connect(
     `timeout`, in seconds, bounds the first connection and each call. A lost connection is sought again
     for ever; a Reconnect says how, False not to. With False the first attempt to connect must succeed,
     else attempts are made until the timeout. `name` is what the server's log calls the client. `user` and
-    `password`, or `token`, say who it is. `on_event` is called with Connected, Disconnected, Reconnected.
+    `password`, or `token`, say who it is. `on_event` is called with Connected, Disconnected, Reconnected
+    and Alarm.
 
     NotConnectedError when there is no connection in time, NotAuthorizedError for wrong credentials,
     InvalidArgumentError for a timeout that is none.

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from nexo.client.calls import Calls
 from nexo.client.dialing import Dialer, Reconnect, reason_of
-from nexo.client.events import Announcer, Connected, Disconnected, Reconnected, log
-from nexo.client.frames import request
+from nexo.client.events import Alarm, Announcer, Connected, Disconnected, Reconnected, log
+from nexo.client.frames import Reader, request
 from nexo.client.greeting import Credentials, ServerInfo, hello, read_hello
 from nexo.client.link import Link, Reply, is_refusal
 from nexo.errors import (
@@ -173,12 +173,20 @@ class Connection(Calls):
         for restorer in self.restorers:
             if restorer.received(kind, code, correlation, payload):
                 return
-        if code == op.GOING_AWAY and self._reconnect is not None:
+        if code == op.ALARM:
+            self._alarmed(Reader(payload))
+        elif code == op.GOING_AWAY and self._reconnect is not None:
             link, self._link = self._link, None
             if link is not None:
                 self._leaving = link
                 self._lose("the server is going away")
                 link.leave()
+
+    def _alarmed(self, reader: Reader) -> None:
+        raised = reader.u8() != 0
+        alarm = Alarm(reader.string(), raised, reader.u64(), reader.u64(), reader.string())
+        log.warning("%s: %s", self.address, alarm.message)
+        self._announcer.add(alarm)
 
     def lost(self, link: Link, reason: str) -> None:
         """A link has ended; of one that was not in use, others know already."""

@@ -37,7 +37,20 @@ class Reconnected(msgspec.Struct, frozen=True):
     watches: int
 
 
-Event = Connected | Disconnected | Reconnected
+class Alarm(msgspec.Struct, frozen=True):
+    """The server is short of `name` ("memory" or "disk") and refuses writes with AlarmError, or, not `raised`, no more.
+
+    `bytes` is what the process takes, or what is free on the disk, and `bound_bytes` its bound.
+    """
+
+    name: str
+    raised: bool
+    bytes: int
+    bound_bytes: int
+    message: str
+
+
+Event = Connected | Disconnected | Reconnected | Alarm
 
 
 class Source(Protocol):

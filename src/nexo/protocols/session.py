@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
+from nexo.brokers.alarms import Alarm
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
 from nexo.errors import SlowConsumerError
@@ -104,6 +105,10 @@ class Session(Receiver, Connected):
 
     def going_away(self, milliseconds: i64, reason: str) -> None:
         """Tell the peer that the server is about to close."""
+        raise NotImplementedError
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Tell the peer that an alarm was raised, or cleared."""
         raise NotImplementedError
 
     # Who it is.

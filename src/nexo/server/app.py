@@ -20,6 +20,7 @@ from nexo.errors import ConfigError
 from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.accounts.doorkeeper import Doorkeeper
+from nexo.server.alarms import Watchman
 from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
@@ -67,6 +68,7 @@ class Server:
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,
         )
+        self._watchman = Watchman(self.node, self.listener, self.keeper.files, config)
         self.host = config.host
         self.port = config.port
         self.http: HttpServer | None = None
@@ -89,6 +91,7 @@ class Server:
             await self.http.bind(self.config.host, self.config.http_port)
         self.keeper.recover(self.node)
         await self.keeper.claim()
+        self._watchman.start()
         self.node.begin()  # deadlines that were recovered
         await self.listener.start()
         if self.http is not None:
@@ -102,6 +105,7 @@ class Server:
 
     async def stop(self) -> None:
         """Finish what was read, tell the clients, close."""
+        self._watchman.stop()
         http = asyncio.create_task(self.http.stop()) if self.http is not None else None
         while self.node.jobs:
             self.node.turn()

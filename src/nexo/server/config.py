@@ -101,6 +101,40 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "the least frequently used, or those soonest to expire."
         ),
     ] = "reject"
+    memory_alarm_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 62,
+            description="Resident memory of the process past which writes are refused; 0 is memory_alarm_percent.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
+    memory_alarm_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="The same as a share of the memory that the machine or the container has; 0 is no bound.",
+        ),
+    ] = limits.MEMORY_ALARM_PERCENT_DEFAULT
+    disk_alarm_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 62,
+            description="Free room on the disk below which writes are refused; 0 is disk_alarm_percent.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
+    disk_alarm_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="The same as a share of the file system, but never more than 1 GB; 0 is no bound.",
+        ),
+    ] = limits.DISK_ALARM_PERCENT_DEFAULT
     retained_level: Annotated[
         Literal["memory", "flush", "fsync"],
         Meta(description="When a retained message is confirmed: at once, written to the log, or on disk."),

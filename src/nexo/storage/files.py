@@ -165,6 +165,11 @@ class Files:
         state = os.statvfs(self.folder)
         return state.f_bavail * state.f_frsize
 
+    def total_bytes(self) -> int:
+        """Size of the file system."""
+        state = os.statvfs(self.folder)
+        return state.f_blocks * state.f_frsize
+
     # One file, by its name.
 
     def size(self, name: str) -> int:

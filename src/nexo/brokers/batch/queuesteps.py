@@ -23,6 +23,9 @@ class PushStep(Step):
         self.items = items
         self.ids: list[i64] = []
 
+    def takes_room(self) -> bool:
+        return True
+
     def check(self, plan: Plan) -> None:
         self.queue.intake.check(self.items, plan.queue(self.queue), plan.now)
 

@@ -41,6 +41,14 @@ class Step:
     def undo(self, now: i64) -> None:
         """The batch could not be stored. Later steps have been undone."""
 
+    def takes_room(self) -> bool:
+        """Whether it is refused while memory or the disk is short."""
+        return False
+
+    def recorded_at(self) -> i64:
+        """The level at which it is recorded, MEMORY when it is not."""
+        return self.level
+
     def appends_to(self) -> Stream | None:
         """The stream that gets records, whose journal entry is written when all steps have been applied."""
         return None
@@ -64,6 +72,12 @@ class Publication(Step):
 
     def check(self, plan: Plan) -> None:
         pass
+
+    def takes_room(self) -> bool:
+        return self._retain and not self._clear
+
+    def recorded_at(self) -> i64:
+        return self.kept_at
 
     def apply(self, now: i64) -> None:
         if self._retain or self._clear:

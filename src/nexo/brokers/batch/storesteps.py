@@ -32,6 +32,9 @@ class SetKey(Step):
         self.result = PutResult(False, 0, None)
         self._store = store
 
+    def takes_room(self) -> bool:
+        return True
+
     def check(self, plan: Plan) -> None:
         result = self.put(plan.store(self.key), plan.now)
         if not result.applied:
@@ -93,6 +96,9 @@ class StepCounter(Step):
         self.saturate = False
         self.result = IncrResult(0, 0, 0, 0)
         self._store = store
+
+    def takes_room(self) -> bool:
+        return True
 
     def check(self, plan: Plan) -> None:
         result = self.step(plan.store(self.key), plan.now)

@@ -29,6 +29,9 @@ class AppendStep(Step):
         self._stream = stream
         self._records = records
 
+    def takes_room(self) -> bool:
+        return True
+
     def check(self, plan: Plan) -> None:
         ahead = plan.stream(self._stream)
         first, _ = self._stream.known(self.producer, self.number)

@@ -30,6 +30,8 @@ BATCH: Final = 0x41
 GOING_AWAY: Final = 0x42
 BACKUP: Final = 0x43
 """The command is the first byte of the payload."""
+ALARM: Final = 0x4A
+"""An event: writes are refused, or not any more."""
 
 CREDENTIALS_NONE: Final = 0
 CREDENTIALS_PASSWORD: Final = 1

@@ -93,8 +93,11 @@ class PubSubCommands:
         flags = payload.u8("the flags")
         publication = read_publication(self.pubsub, payload, topic, flags, now)
         level = publication.level
-        if level != MEMORY and not flags & op.PUB_CLEAR:
-            self.channel.node.check_room()
+        if publication.takes_room():
+            if level != MEMORY:
+                self.channel.node.check_write()
+            else:
+                self.channel.node.check_memory()
         receivers = publication.publish()
         if flags & op.PUB_COUNT:
             out = BytesWriter()

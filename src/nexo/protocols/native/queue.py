@@ -178,7 +178,7 @@ class QueueCommands:
             return False
         if i64(read_i32_be(buffer, at + 5)) != end - at - 9 or not same(buffer, start + 4, self.latest_name):
             return False
-        channel.node.check_room()
+        channel.node.check_write()
         value = buffer[at + 9 : end]
         check_value(value)
         queue.push(value, 0, now)
@@ -188,7 +188,7 @@ class QueueCommands:
     def push(self, payload: Payload, now: i64) -> None:
         queue = self.queue(payload)
         count = payload.u32("the number of messages")
-        self.channel.node.check_room()
+        self.channel.node.check_write()
         flags: i64 = payload.u8("the flags") if count == 1 else -1
         if flags == 0:
             value = payload.value_with_length()
@@ -201,7 +201,7 @@ class QueueCommands:
     def push_for_ids(self, payload: Payload, now: i64) -> None:
         queue = self.queue(payload)
         items = self.items(payload, payload.u32("the number of messages"), -1)
-        self.channel.node.check_room()
+        self.channel.node.check_write()
         self.channel.data_at(level(queue), pushed(queue, items, queue.push_many(items, now)))
 
     def items(self, payload: Payload, count: i64, first_flags: i64) -> list[Item]:

@@ -12,6 +12,7 @@ from typing import Final, final
 from librt.strings import BytesWriter, read_i32_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
+from nexo.brokers.alarms import Alarm
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Subscription
 from nexo.errors import (
@@ -198,6 +199,7 @@ class NativeSession(Channel):
                 if self.store.mapped:
                     self.store_commands.set_mapped(key, value, now)
                     return
+                self.node.check_memory()
                 self.store.set(key, value, now)
                 if incoming.kind == op.REQUEST:
                     write_head(self.out, op.OK, incoming.correlation, 0)
@@ -300,6 +302,19 @@ class NativeSession(Channel):
             write_string(out, limit.encode())
             write_i64_be(out, value)
         self.data(out.getvalue())
+        for alarm in (self.node.memory_alarm, self.node.disk_alarm):
+            if alarm.stands:
+                self.alarm(alarm)
+
+    def alarm(self, alarm: Alarm) -> None:
+        if self.greeted and not self.closed:
+            payload = BytesWriter()
+            payload.append(1 if alarm.stands else 0)
+            write_string(payload, alarm.name.encode())
+            write_i64_be(payload, alarm.bytes)
+            write_i64_be(payload, alarm.bound_bytes)
+            write_string(payload, alarm.message().encode())
+            self.send(frames.event(op.ALARM, 0, payload.getvalue()))
 
     def logged_in(self, login: Login | None, error: ServerError | None) -> None:
         """How the login ended that HELLO asked for."""

@@ -105,15 +105,17 @@ class StoreCommands:
             payload.finish()
             self.channel.null()
 
-    def check_room(self, level: i64) -> None:
-        """For a change that is recorded at this level and needs room on the disk. StorageError while there is none."""
+    def check_write(self, level: i64) -> None:
+        """For a write that is recorded at this level: StorageError while there is no room, AlarmError while it is short."""
         if level != MEMORY:
-            self.channel.node.check_room()
+            self.channel.node.check_write()
+        else:
+            self.channel.node.check_memory()
 
     def level_to_write(self, key: bytes) -> i64:
-        """What the answer to a change of this key promises, if there is room for it. Raises as `check_room`."""
+        """What the answer to a change of this key promises, if there is room for it. Raises as `check_write`."""
         level = self.store.level_of(key)
-        self.check_room(level)
+        self.check_write(level)
         return level
 
     def count_at(self, level: i64, number: i64) -> None:
@@ -129,7 +131,7 @@ class StoreCommands:
         key = payload.key()
         flags = payload.u8("the flags")
         step = read_set(self.store, payload, key, flags, now)
-        self.check_room(step.level)
+        self.check_write(step.level)
         result = step.put(self.store, now)
         if flags & op.SET_ANSWERED:
             old = result.old if flags & op.SET_RETURN_OLD else None
@@ -151,7 +153,12 @@ class StoreCommands:
         key = payload.key()
         flags = payload.u8("the flags")
         changes = flags & (op.GETX_TTL | op.GETX_TTL_ABSOLUTE | op.GETX_PERSIST)
-        level = self.level_to_write(key) if changes != 0 else MEMORY
+        level: i64 = MEMORY
+        if changes != 0:
+            # No alarm refuses it: a key that is to expire is memory that comes back.
+            level = self.store.level_of(key)
+            if level != MEMORY:
+                self.channel.node.check_room()
         if changes == op.GETX_TTL:
             entry = self.store.set_expiry(key, deadline(payload.u64("the TTL"), now), now)
         elif changes == op.GETX_TTL_ABSOLUTE:
@@ -184,7 +191,7 @@ class StoreCommands:
 
     def incr_with(self, payload: Payload, now: i64) -> None:
         step = read_counter(self.store, payload, now)
-        self.check_room(step.level)
+        self.check_write(step.level)
         self.channel.data_at(step.level, counted(step.step(self.store, now), now))
 
     def key_count(self, payload: Payload) -> i64:

@@ -262,7 +262,7 @@ class StreamCommands:
             self.publish_one(stream, payload, now)
             return
         records = read_records(payload, count, False)
-        self.channel.node.check_room()
+        self.channel.node.check_write()
         seq, _, _ = stream.append_many(records, now)
         self.channel.data_at(stream.level, published(seq, count))
 
@@ -272,7 +272,7 @@ class StreamCommands:
         value = payload.value_with_length()
         payload.finish()
         channel = self.channel
-        channel.node.check_room()
+        channel.node.check_write()
         seq = stream.append(key, value, b"", now)
         if channel.frames.kind == op.REQUEST:
             out = channel.out_at(stream.level)
@@ -283,7 +283,7 @@ class StreamCommands:
     def append(self, payload: Payload, now: i64) -> None:
         stream = self.stream(payload)
         step = read_append(stream, payload)
-        self.channel.node.check_room()
+        self.channel.node.check_write()
         step.append(now, step.expected_last)
         self.channel.data_at(stream.level, appended(step))
 
@@ -431,7 +431,7 @@ class StreamCommands:
             seq = payload.u64("the sequence")
             payload.finish()
             if code == op.STREAM_MOVE_TO_STREAM:
-                self.channel.node.check_room()
+                self.channel.node.check_write()
                 group.move_to_stream(seq, now)
             else:
                 group.delete(seq)

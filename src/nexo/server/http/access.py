@@ -81,10 +81,12 @@ class Access:
         self.node.lend(waiting.promise, b"")
         await waiting.future
 
-    def check_room(self, level: int) -> None:
-        """For a write that is recorded at this level. Raises StorageError while the disk takes nothing."""
+    def check_write(self, level: int) -> None:
+        """For a write that is recorded at this level: StorageError while there is no room, AlarmError while it is short."""
         if level != MEMORY:
-            self.node.check_room()
+            self.node.check_write()
+        else:
+            self.node.check_memory()
 
 
 class _Waiting:

@@ -60,6 +60,13 @@ METRICS: Final = [
         MILLI,
     ),
     Named("nexo_storage_writable", "gauge", "1 while the disk takes writes", "storage.writable"),
+    Named("nexo_memory_alarm", "gauge", "1 while writes are refused for memory", "memory.alarm"),
+    Named("nexo_memory_alarm_bytes", "gauge", "Resident memory past which they are", "memory.alarm_bytes"),
+    Named("nexo_memory_alarm_refused", "counter", "Writes refused for memory", "memory.refused"),
+    Named("nexo_disk_alarm", "gauge", "1 while writes are refused for the disk", "storage.alarm"),
+    Named("nexo_disk_alarm_bytes", "gauge", "Free room below which they are", "storage.alarm_bytes"),
+    Named("nexo_disk_alarm_refused", "counter", "Writes refused for the disk", "storage.refused"),
+    Named("nexo_disk_free_bytes", "gauge", "Free room on the disk", "storage.free_bytes"),
     Named("nexo_storage_pending_bytes", "gauge", "Waits to be written to the log", "storage.pending_bytes"),
     Named("nexo_storage_files", "gauge", "Files of the log", "storage.files"),
     Named(

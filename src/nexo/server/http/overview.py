@@ -7,10 +7,8 @@ document is made at most five times a second, however many ask for it.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -21,6 +19,7 @@ from nexo.server.http.access import Access
 from nexo.server.http.permissions import anybody, monitor
 from nexo.server.http.routing import Call, Route, answer
 from nexo.server.http.sse import Source, event, respond
+from nexo.server.machine import rss_bytes
 
 LOOK_SECONDS: Final = 0.25
 """How often the loop's lag is measured."""
@@ -44,14 +43,6 @@ SERIES: Final = (
 )  # fmt: skip
 WHOLE: Final = ("store", "queues", "pubsub", "streams")
 """Parts of the overview of which the history keeps every number."""
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell (it is Linux that does)."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 class Monitor:
@@ -123,6 +114,9 @@ class Monitor:
             reasons.append(f"storage fenced: {access.node.fault}")
         elif access.node.fault:
             reasons.append(f"disk full: {access.node.fault}")
+        for alarm in (access.node.memory_alarm, access.node.disk_alarm):
+            if alarm.stands:
+                reasons.append(alarm.message())
         if access.closing.is_set():
             reasons.append("shutting down")
         return reasons
@@ -158,6 +152,9 @@ class Monitor:
             },
             "memory": {
                 "rss_bytes": rss_bytes(),
+                "alarm": node.memory_alarm.stands,
+                "alarm_bytes": int(node.memory_alarm.bound_bytes),
+                "refused": int(node.memory_alarm.refused),
                 "store_bytes": int(store.memory_bytes),
                 "store_max_bytes": access.config.memory_max_bytes,
                 "queue_bytes": int(node.queues.resident_bytes),
@@ -168,6 +165,10 @@ class Monitor:
             "storage": {
                 "state": state,
                 "fault": node.fault,
+                "alarm": node.disk_alarm.stands,
+                "alarm_bytes": int(node.disk_alarm.bound_bytes),
+                "free_bytes": int(node.disk_alarm.bytes),
+                "refused": int(node.disk_alarm.refused),
                 "pending_bytes": int(journal.pending_bytes),
                 "files": access.keeper.log_files(),
                 "file": int(journal.file),
@@ -227,6 +228,11 @@ class Monitor:
             },
         }
         made["alarms"] = alarms(made, node.congested)
+        for alarm in (node.memory_alarm, node.disk_alarm):
+            if alarm.stands:
+                made["alarms"].insert(
+                    0, {"level": "critical", "code": f"{alarm.name}_alarm", "message": alarm.message()}
+                )
         return made
 
 

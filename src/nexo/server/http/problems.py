@@ -32,6 +32,7 @@ STATUSES: Final[dict[type[errors.NexoError], tuple[int, str]]] = {
     errors.SequenceMismatchError: (409, "SEQUENCE_MISMATCH"),
     errors.BatchRefusedError: (409, "BATCH_REFUSED"),
     errors.PreconditionFailedError: (412, "PRECONDITION_FAILED"),
+    errors.AlarmError: (503, "ALARM"),
     errors.VersionMismatchError: (412, "VERSION_MISMATCH"),
 }
 """Status and name of each error that a broker, or a conditional write, answers with."""

@@ -99,7 +99,8 @@ async def publish(call: Call) -> Response:
     now = await call.access.writable()
     pubsub = call.access.node.pubsub
     level = pubsub.kept.level if body.retain else MEMORY
-    call.access.check_room(level)
+    if body.retain:
+        call.access.check_write(level)
     if body.retain:
         pubsub.retain(topic, value, headers, now + ttl if ttl else 0)
     receivers = int(pubsub.publish(Message(topic, value, headers, 0)))

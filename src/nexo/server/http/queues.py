@@ -294,7 +294,7 @@ async def push(call: Call) -> Response:
     items = [message.item() for message in body.messages]
     now = await call.access.writable()
     queue = found(call)
-    call.access.node.check_room()
+    call.access.node.check_write()
     ids = queue.push_many(items, now)
     pushed = [{"id": int(id), "duplicate": item.duplicate} for id, item in zip(ids, items, strict=True)]
     await call.access.durable(level(queue))

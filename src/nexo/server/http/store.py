@@ -96,7 +96,7 @@ async def put(call: Call) -> Response:
         raise InvalidArgumentError(f"if_version {expected}: it is a version, or 0 for none")
     now = await call.access.writable()
     level = call.access.node.store.level_of(key)
-    call.access.check_room(level)
+    call.access.check_write(level)
     result = call.access.node.store.put(
         key,
         value,

@@ -179,7 +179,7 @@ async def append(call: Call) -> Response:
     given = [(one.key.encode(), one.typed(), header_block(one.headers)) for one in body.records]
     now = await call.access.writable()
     stream = found(call)
-    call.access.node.check_room()
+    call.access.node.check_write()
     first, count, _ = stream.append_many(given, now, expected)
     await call.access.durable(int(stream.level))
     return answer({"first_seq": int(first), "count": int(count)}, 201)
@@ -321,7 +321,7 @@ async def redrive(call: Call) -> Response:
     seq = call.id("seq")
     now = await call.access.writable()
     stream, group = group_of(call)
-    call.access.node.check_room()
+    call.access.node.check_write()
     again = int(group.move_to_stream(seq, now))
     await call.access.durable(int(stream.level))
     return answer({"seq": again})
