@@ -17,6 +17,7 @@ from nexo.cli import exits
 from nexo.cli.version import build
 from nexo.server.allocator import with_huge_pages
 from nexo.server.config import PREFIX, SETTINGS, Config, Effective, Setting, resolve
+from nexo.server.logs import configure
 from nexo.server.program import part_from_loader, start_again
 from nexo.server.units import format_bytes
 
@@ -91,11 +92,7 @@ def _toml(setting: Setting, value: Any) -> str:
 
 def run(config: Config, config_file: str | None = None) -> int:
     """Serve until a signal; returns the exit code."""
-    logging.basicConfig(
-        level=config.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    configure(config.log_level, config.log_format)
     # Imported here so that --help and --check need none of the broker.
     from nexo.server.app import serve
 

@@ -21,6 +21,7 @@ from nexo.node import make_node
 from nexo.protocols.native.channel import ServerInfo
 from nexo.server.accounts.doorkeeper import Doorkeeper
 from nexo.server.alarms import Watchman
+from nexo.server.audit import AuditLog
 from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
@@ -54,6 +55,7 @@ class Server:
             config.eviction,
             level_number(config.retained_level),
         )
+        self.audit = AuditLog(config.audit_file)
         self._driver.attach(self.node, self.keeper.turn_ended)
         self.doorkeeper = Doorkeeper(
             config.accounts_path,
@@ -63,7 +65,7 @@ class Server:
         self.doorkeeper.changed = self._accounts_changed
         self.listener = Listener(
             self.node,
-            ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups, self.doorkeeper),
+            ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups, self.doorkeeper, self.audit),
             connections_max=config.connections_max,
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,
@@ -77,7 +79,9 @@ class Server:
             from nexo.server.http.access import Access
             from nexo.server.http.app import HttpServer
 
-            self.http = HttpServer(Access(self.node, self.listener, self.keeper, config, self.doorkeeper))
+            self.http = HttpServer(
+                Access(self.node, self.listener, self.keeper, config, self.doorkeeper, self.audit)
+            )
 
     async def start(self) -> None:
         """Take the address, recover, accept connections; `host` and `port` then say where.
@@ -119,6 +123,7 @@ class Server:
         self.doorkeeper.stop()
         await self.keeper.stop()
         self._driver.stop()
+        self.audit.close()
 
     def abort(self) -> None:
         """Drop every connection at once."""

@@ -189,6 +189,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="Least serious messages on standard error."),
     ] = "info"
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(description="What they look like: lines for people, or a JSON object a line for machines."),
+    ] = "text"
+    audit_file: Annotated[
+        str,
+        Meta(
+            description="File to which administrative actions are appended as JSON lines; empty: they stand in the log."
+        ),
+    ] = ""
 
     @property
     def accounts_path(self) -> Path:

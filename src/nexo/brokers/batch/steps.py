@@ -77,7 +77,7 @@ class Publication(Step):
         return self._retain and not self._clear
 
     def recorded_at(self) -> i64:
-        return self.kept_at
+        return self.level
 
     def apply(self, now: i64) -> None:
         if self._retain or self._clear:

@@ -13,6 +13,7 @@ from nexo.brokers.message import int_value
 from nexo.brokers.pubsub import Encoding
 from nexo.errors import InvalidArgumentError, LimitExceededError, ServerError, StorageError
 from nexo.node import Job, Node
+from nexo.protocols.audit import Auditor
 from nexo.protocols.backups import Backups
 from nexo.protocols.logins import Login, Logins
 from nexo.protocols.native import frames
@@ -27,7 +28,8 @@ LENT_BYTES_MAX: Final = 256 * 1024
 
 @final
 class ServerInfo:
-    """What HELLO tells about the server, the bounds that sessions keep, who makes backups and who knows accounts."""
+    """What HELLO tells about the server, the bounds that sessions keep, and whom sessions ask: who makes backups, who
+    knows accounts, who is told of what operators do."""
 
     def __init__(
         self,
@@ -35,11 +37,13 @@ class ServerInfo:
         frame_bytes_max: i64,
         backups: Backups | None = None,
         logins: Logins | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self.version = version
         self.frame_bytes_max = frame_bytes_max
         self.backups = Backups() if backups is None else backups
         self.logins = Logins() if logins is None else logins
+        self.auditor = Auditor() if auditor is None else auditor
         self.limits: list[tuple[str, int]] = [
             ("frame_bytes_max", frame_bytes_max),
             ("key_bytes_max", limits.KEY_BYTES_MAX),

@@ -16,6 +16,7 @@ from nexo.brokers.alarms import Alarm
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Subscription
 from nexo.errors import (
+    ConnectionClosedError,
     InternalError,
     InvalidArgumentError,
     NotAuthorizedError,
@@ -24,9 +25,11 @@ from nexo.errors import (
     SlowConsumerError,
 )
 from nexo.node import Node
+from nexo.protocols import audit
 from nexo.protocols.logins import Login, LoginWaiter
 from nexo.protocols.native import connection, frames, permission, storeadmin
 from nexo.protocols.native import opcodes as op
+from nexo.protocols.native.audited import MARKED, Named, action_of
 from nexo.protocols.native.backup import BackupCommands
 from nexo.protocols.native.batch import BatchCommands
 from nexo.protocols.native.channel import LENT_BYTES_MAX, Channel, ServerInfo
@@ -131,6 +134,7 @@ class NativeSession(Channel):
             )
         except ServerError as error:
             self.fail(error)
+            self.tell_of_current(type(error).__name__)
             return False
         return True
 
@@ -146,7 +150,10 @@ class NativeSession(Channel):
             else:
                 incoming = self.frames
                 payload = Payload(incoming.buffer, incoming.start, incoming.end)
-                self.dispatch(code, payload, now)
+                if MARKED[code] == 0:
+                    self.dispatch(code, payload, now)
+                else:
+                    self.administer(code, payload, now)
         except ServerError as error:
             self.fail(error)
         except Exception:
@@ -158,6 +165,7 @@ class NativeSession(Channel):
     def repeat(self) -> bool:
         """Run the command that waits once more; True when it is done."""
         if self.closed:
+            self.give_up()
             return True
         self.parked = False
         self.execute(self.frames.code, self.node.now)
@@ -166,6 +174,46 @@ class NativeSession(Channel):
         self.flush()
         self.go_on()
         return True
+
+    def administer(self, code: i64, payload: Payload, now: i64) -> None:
+        """Run the current command, which may be administrative, and tell the auditor how it ended."""
+        incoming = self.frames
+        named = action_of(code, Payload(incoming.buffer, incoming.start, incoming.end))
+        if named is None:
+            self.dispatch(code, payload, now)
+            return
+        result = InternalError.__name__
+        try:
+            self.dispatch(code, payload, now)
+            result = audit.OK
+        except ServerError as error:
+            result = type(error).__name__
+            raise
+        finally:
+            # One that needs several turns is told of when it has ended.
+            if not self.parked:
+                self.tell(named, result)
+
+    def give_up(self) -> None:
+        """The connection has gone while its command was under way: what has been done of it stays."""
+        self.tell_of_current(ConnectionClosedError.__name__)
+
+    def tell_of_current(self, result: str) -> None:
+        """Tell the auditor of the current command, if it is administrative."""
+        incoming = self.frames
+        if MARKED[incoming.code] != 0:
+            named = action_of(incoming.code, Payload(incoming.buffer, incoming.start, incoming.end))
+            if named is not None:
+                self.tell(named, result)
+
+    def tell(self, named: Named, result: str) -> None:
+        """Tell the auditor of an action of this connection."""
+        client = self.name.decode(errors="replace")
+        self.server.auditor.done(
+            audit.Action(
+                named.action, named.resource, self.protocol, self.address, client, self.login.account, result
+            )
+        )
 
     # The hot path.
 

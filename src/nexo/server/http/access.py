@@ -17,6 +17,7 @@ from nexo.node import Promise
 
 if TYPE_CHECKING:
     from nexo.node import Node
+    from nexo.protocols.audit import Auditor
     from nexo.server.accounts.doorkeeper import Doorkeeper
     from nexo.server.config import Config
     from nexo.server.keeper import Keeper
@@ -31,9 +32,16 @@ class Access:
     """One server as its HTTP API sees it. `closing` is set when event streams and long polls must end."""
 
     def __init__(
-        self, node: Node, listener: Listener, keeper: Keeper, config: Config, doorkeeper: Doorkeeper
+        self,
+        node: Node,
+        listener: Listener,
+        keeper: Keeper,
+        config: Config,
+        doorkeeper: Doorkeeper,
+        auditor: Auditor,
     ) -> None:
         self.node = node
+        self.auditor = auditor
         self.listener = listener
         self.keeper = keeper
         self.config = config

@@ -51,5 +51,7 @@ async def close(call: Call) -> Response:
 
 ROUTES: Final = [
     Route("GET", CONNECTIONS, listed, monitor, "Connections, the oldest first", LISTED),
-    Route("DELETE", CONNECTIONS + "/{id}", close, admin, "Close a connection in order"),
+    Route(
+        "DELETE", CONNECTIONS + "/{id}", close, admin, "Close a connection in order", audit="connection.close"
+    ),
 ]

@@ -21,7 +21,7 @@ from nexo.protocols.grants import PUBSUB_PUBLISH, PUBSUB_SUBSCRIBE
 from nexo.protocols.native.jsonadmin import shown_value
 from nexo.server.http.access import Access
 from nexo.server.http.permissions import asked, on
-from nexo.server.http.routing import Call, Route, answer, named_page, page
+from nexo.server.http.routing import DATA, Call, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public, time_to_live
@@ -226,8 +226,8 @@ ROUTES: Final = [
         "GET", PUBSUB + "/topics", topics, asked, "Filters with subscribers, and topics with retained values",
         {"prefix": "filters and topics that begin so", **LISTED, **VALUE_BYTES},
     ),
-    Route("POST", PUBSUB + "/publish", publish, asked, "Publish a message", body=Publish),
-    Route("DELETE", PUBSUB + "/retained/{topic}", clear, on(PUBSUB_PUBLISH, "topic"), "Take a retained value away"),
+    Route("POST", PUBSUB + "/publish", publish, asked, "Publish a message", body=Publish, audit=DATA),
+    Route("DELETE", PUBSUB + "/retained/{topic}", clear, on(PUBSUB_PUBLISH, "topic"), "Take a retained value away", audit=DATA),
     Route(
         "GET", PUBSUB + "/tail", tail, asked, "Messages as they are published",
         {"filter": "a filter, # unless told", "retained": "true: retained values first", **VALUE_BYTES},

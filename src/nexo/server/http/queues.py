@@ -25,7 +25,7 @@ from nexo.protocols.native.jsonadmin import Arguments, shown_value
 from nexo.protocols.native.queue import level
 from nexo.server.http.access import Access
 from nexo.server.http.permissions import asked, on, queue_seen
-from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
+from nexo.server.http.routing import DATA, NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public
 
@@ -429,23 +429,29 @@ async def settled(call: Call, queue: Queue, given: list[Lease], outcomes: list[i
     )
 
 
+PUSHES: Final = on(QUEUE_PUSH, "queue")
+CONSUMES: Final = on(QUEUE_CONSUME, "queue")
+BROWSES: Final = on(QUEUE_BROWSE, "queue")
+MANAGES: Final = on(QUEUE_MANAGE, "queue")
+"""What routes need to be allowed on the queue in the path."""
+
 ROUTES: Final = [
     Route("GET", QUEUES, listed, asked, "Queues by name", {"prefix": "queues whose names begin so", **LISTED}),
-    Route("POST", QUEUES, create, asked, "Create a queue, or find the same", body=CreateQueue, status=201),
+    Route("POST", QUEUES, create, asked, "Create a queue, or find the same", body=CreateQueue, status=201, audit="queue.create"),
     Route("GET", ONE, describe, queue_seen, "A queue"),
-    Route("DELETE", ONE, delete, on(QUEUE_MANAGE, "queue"), "Delete a queue with all it holds"),
+    Route("DELETE", ONE, delete, MANAGES, "Delete a queue with all it holds", audit="queue.delete"),
     Route(
-        "GET", ONE + "/messages", browse, on(QUEUE_BROWSE, "queue"), "Messages in one state, not taken by looking",
+        "GET", ONE + "/messages", browse, BROWSES, "Messages in one state, not taken by looking",
         {"state": "ready, held, delayed, leased or dead", **LISTED, **VALUE_BYTES},
     ),
-    Route("POST", ONE + "/messages", push, on(QUEUE_PUSH, "queue"), "Push messages, all or none", body=Push, status=201),
-    Route("GET", ONE + "/messages/{id}", get, on(QUEUE_BROWSE, "queue"), "A message, dead or not", VALUE_BYTES),
-    Route("DELETE", ONE + "/messages/{id}", remove, on(QUEUE_MANAGE, "queue"), "Delete a message, whoever holds it"),
-    Route("POST", ONE + "/receive", receive, on(QUEUE_CONSUME, "queue"), "Be lent messages, waiting for the first", body=Receive),
-    Route("POST", ONE + "/ack", ack, on(QUEUE_CONSUME, "queue"), "Say that deliveries are done", body=Ack),
-    Route("POST", ONE + "/nack", nack, on(QUEUE_CONSUME, "queue"), "Give deliveries back", body=Nack),
-    Route("POST", ONE + "/pause", pause, on(QUEUE_MANAGE, "queue"), "Lend no more messages", body=Pause),
-    Route("POST", ONE + "/resume", resume, on(QUEUE_MANAGE, "queue"), "End a pause", body=Empty),
-    Route("POST", ONE + "/purge", purge, on(QUEUE_MANAGE, "queue"), "Delete all messages, or all dead letters", body=Purge),
-    Route("POST", ONE + "/redrive", redrive, on(QUEUE_MANAGE, "queue"), "Make dead letters messages again", body=Redrive),
+    Route("POST", ONE + "/messages", push, PUSHES, "Push messages, all or none", body=Push, status=201, audit=DATA),
+    Route("GET", ONE + "/messages/{id}", get, BROWSES, "A message, dead or not", VALUE_BYTES),
+    Route("DELETE", ONE + "/messages/{id}", remove, MANAGES, "Delete a message, whoever holds it", audit="queue.delete_message"),
+    Route("POST", ONE + "/receive", receive, CONSUMES, "Be lent messages, waiting for the first", body=Receive, audit=DATA),
+    Route("POST", ONE + "/ack", ack, CONSUMES, "Say that deliveries are done", body=Ack, audit=DATA),
+    Route("POST", ONE + "/nack", nack, CONSUMES, "Give deliveries back", body=Nack, audit=DATA),
+    Route("POST", ONE + "/pause", pause, MANAGES, "Lend no more messages", body=Pause, audit="queue.pause"),
+    Route("POST", ONE + "/resume", resume, MANAGES, "End a pause", body=Empty, audit="queue.resume"),
+    Route("POST", ONE + "/purge", purge, MANAGES, "Delete all messages, or all dead letters", body=Purge, audit="queue.purge"),
+    Route("POST", ONE + "/redrive", redrive, MANAGES, "Make dead letters messages again", body=Redrive, audit="queue.redrive"),
 ]  # fmt: skip

@@ -17,16 +17,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from nexo.errors import InternalError, InvalidArgumentError, NexoError, NotAuthorizedError
+from nexo.errors import (
+    ConnectionClosedError,
+    InternalError,
+    InvalidArgumentError,
+    NexoError,
+    NotAuthorizedError,
+)
 from nexo.limits import HTTP_BODY_BYTES_MAX, HTTP_PAGE_DEFAULT, HTTP_PAGE_MAX
+from nexo.protocols.audit import OK, Action
 from nexo.protocols.grants import Grants
 from nexo.server.http.access import LOGIN, Access
 from nexo.server.http.problems import Refused, answer_error, answer_login, answer_refused
 from nexo.server.http.values import quoted, unquoted
+from nexo.server.listener import named
 
 log: Final = logging.getLogger("nexo.http")
 
 NUMBER_MAX: Final = (1 << 63) - 1
+DATA: Final = "data"
+"""In place of an administrative action: the route is what programs do with data all day."""
 PAGED: Final = ("after", "limit")
 """Parameters of every list."""
 
@@ -40,6 +50,7 @@ class Call:
         self.request = request
         self.access = access
         self.grants: Grants = request.scope[LOGIN].grants
+        self.given: object = None  # the body, once it has been asked for
 
     def name(self, parameter: str) -> bytes:
         """A name in the path."""
@@ -85,9 +96,20 @@ class Call:
         """The body, decoded and checked; an empty one counts as {}."""
         data = await read_body(self.request)
         try:
-            return msgspec.json.decode(data or b"{}", type=kind)
+            body = msgspec.json.decode(data or b"{}", type=kind)
+            self.given = body
+            return body
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidArgumentError(f"the body: {error}") from None
+
+    def resource(self) -> str:
+        """What the request is about: the names in its path, or the name that its body gives."""
+        names = [unquoted(part).decode(errors="replace") for part in self.request.path_params.values()]
+        return "/".join(names) or str(getattr(self.given, "name", ""))
+
+    def address(self) -> str:
+        """Where the client is, as people write it."""
+        return named(self.request.scope.get("client"))
 
     async def until(self, future: asyncio.Future[Any]) -> bool:
         """Wait for a future; False when the client has gone, or the server closes, before it is done."""
@@ -136,7 +158,10 @@ Need = Callable[[Call], None]
 
 
 class Route(NamedTuple):
-    """One method of one path. `body` is a Struct or None; `query` the parameters there are, with what they mean."""
+    """One method of one path. `body` is a Struct or None; `query` the parameters there are, with what they mean.
+
+    `audit` is the administrative action that it is, DATA for one that changes data alone, empty for one that reads.
+    """
 
     method: str
     path: str
@@ -147,6 +172,7 @@ class Route(NamedTuple):
     body: Any = None
     status: int = 200
     media: str = "application/json"
+    audit: str = ""
 
 
 def answer(result: object, status: int = 200) -> Response:
@@ -175,25 +201,41 @@ class Endpoint:
         self._access = access
 
     async def __call__(self, request: Request) -> Response:
+        call = Call(request, self._access)
+        result = ConnectionClosedError.__name__
         try:
             unknown = sorted(set(request.query_params) - set(self._route.query))
             if unknown:
                 raise InvalidArgumentError(f"unknown parameters: {', '.join(unknown)}")
-            call = Call(request, self._access)
             self._route.needs(call)
-            return await self._route.handler(call)
+            response = await self._route.handler(call)
+            result = OK
+            return response
         except NotAuthorizedError as error:
+            result = type(error).__name__
             # Who has no name may still get one: a browser then asks for it.
             return answer_error(error) if request.scope[LOGIN].account else answer_login(str(error))
         except NexoError as error:
+            result = type(error).__name__
             return answer_error(error)
         except Refused as refused:
+            result = refused.code
             return answer_refused(refused)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception:
+            result = InternalError.__name__
             log.exception("%s %s failed", self._route.method, self._route.path)
             return answer_error(InternalError("internal error; the server's log says more"))
+        finally:
+            self._audit(call, result)
+
+    def _audit(self, call: Call, result: str) -> None:
+        if self._route.audit not in ("", DATA):
+            action = Action(
+                self._route.audit, call.resource(), "http", call.address(), "", call.grants.account, result
+            )
+            self._access.auditor.done(action)
 
 
 def starlette_routes(routes: list[Route], access: Access) -> list[StarletteRoute]:

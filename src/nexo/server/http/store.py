@@ -15,7 +15,7 @@ from nexo.protocols.grants import STORE_READ, STORE_WRITE
 from nexo.protocols.native.frames import check_key
 from nexo.protocols.native.jsonadmin import shown_value
 from nexo.server.http.permissions import asked, on
-from nexo.server.http.routing import NUMBER_MAX, PAGED, Call, Route, answer, page
+from nexo.server.http.routing import DATA, NUMBER_MAX, PAGED, Call, Route, answer, page
 from nexo.server.http.values import Valued, public, quoted, time_to_live
 
 KEYS: Final = "/api/v1/store/keys"
@@ -138,7 +138,7 @@ ROUTES: Final = [
         {"prefix": "keys that begin so", "values": "true: with values", **LISTED, **VALUE_BYTES},
     ),
     Route("GET", KEYS + "/{key}", get, on(STORE_READ, "key"), "A key with its value", VALUE_BYTES),
-    Route("PUT", KEYS + "/{key}", put, on(STORE_WRITE, "key"), "Set a key", body=Put),
+    Route("PUT", KEYS + "/{key}", put, on(STORE_WRITE, "key"), "Set a key", body=Put, audit=DATA),
     Route(
         "DELETE", KEYS + "/{key}", delete, on(STORE_WRITE, "key"), "Delete a key",
         {"if_version": "only if the key has this version"}

@@ -24,7 +24,7 @@ from nexo.protocols.native.jsonadmin import page_length, shown_value
 from nexo.protocols.native.stream import options
 from nexo.server.http.access import Access
 from nexo.server.http.permissions import asked, on, stream_seen
-from nexo.server.http.routing import NUMBER_MAX, Call, Empty, Route, answer, named_page, page
+from nexo.server.http.routing import DATA, NUMBER_MAX, Call, Empty, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public
@@ -345,25 +345,37 @@ PLACES: Final = {
     "last": "the newest n records",
 }
 
+APPENDS: Final = on(STREAM_APPEND, "stream")
+READS: Final = on(STREAM_READ, "stream")
+CONSUMES: Final = on(STREAM_CONSUME, "stream")
+MANAGES: Final = on(STREAM_MANAGE, "stream")
+"""What routes need to be allowed on the stream in the path."""
+
 ROUTES: Final = [
     Route("GET", STREAMS, listed, asked, "Streams by name", {"prefix": "streams whose names begin so", **LISTED}),
-    Route("POST", STREAMS, create, asked, "Create a stream, or find the same", body=CreateStream, status=201),
-    Route("GET", ONE, describe, stream_seen, "A stream"),
-    Route("DELETE", ONE, delete, on(STREAM_MANAGE, "stream"), "Delete a stream with its groups and dead letters"),
-    Route("GET", ONE + "/records", records, on(STREAM_READ, "stream"), "Records in order", {**PLACES, **LISTED, **VALUE_BYTES}),
-    Route("POST", ONE + "/records", append, on(STREAM_APPEND, "stream"), "Append records, all or none", body=Append, status=201),
     Route(
-        "GET", ONE + "/follow", follow, on(STREAM_READ, "stream"), "Records as they come", {**PLACES, **VALUE_BYTES},
+        "POST", STREAMS, create, asked, "Create a stream, or find the same", body=CreateStream, status=201,
+        audit="stream.create",
+    ),
+    Route("GET", ONE, describe, stream_seen, "A stream"),
+    Route("DELETE", ONE, delete, MANAGES, "Delete a stream with its groups and dead letters", audit="stream.delete"),
+    Route("GET", ONE + "/records", records, READS, "Records in order", {**PLACES, **LISTED, **VALUE_BYTES}),
+    Route("POST", ONE + "/records", append, APPENDS, "Append records, all or none", body=Append, status=201, audit=DATA),
+    Route(
+        "GET", ONE + "/follow", follow, READS, "Records as they come", {**PLACES, **VALUE_BYTES},
         media="text/event-stream",
     ),
     Route("GET", ONE + "/groups", groups, stream_seen, "The groups of a stream, by name", LISTED),
     Route("GET", GROUP, describe_group, stream_seen, "A group"),
-    Route("DELETE", GROUP, delete_group, on(STREAM_MANAGE, "stream"), "Delete a group with its dead letters"),
-    Route("POST", GROUP + "/seek", seek, on(STREAM_CONSUME, "stream"), "Have a group go on elsewhere", body=Seek),
+    Route("DELETE", GROUP, delete_group, MANAGES, "Delete a group with its dead letters", audit="group.delete"),
+    Route("POST", GROUP + "/seek", seek, CONSUMES, "Have a group go on elsewhere", body=Seek, audit="group.seek"),
     Route(
-        "GET", GROUP + "/dead", dead, on(STREAM_READ, "stream"), "Dead letters of a group, oldest first",
+        "GET", GROUP + "/dead", dead, READS, "Dead letters of a group, oldest first",
         {**LISTED, **VALUE_BYTES},
     ),
-    Route("POST", GROUP + "/dead/{seq}/redrive", redrive, on(STREAM_MANAGE, "stream"), "Append a dead letter again", body=Empty),
-    Route("DELETE", GROUP + "/dead/{seq}", remove_dead, on(STREAM_MANAGE, "stream"), "Delete a dead letter"),
+    Route(
+        "POST", GROUP + "/dead/{seq}/redrive", redrive, MANAGES, "Append a dead letter again", body=Empty,
+        audit="group.redrive",
+    ),
+    Route("DELETE", GROUP + "/dead/{seq}", remove_dead, MANAGES, "Delete a dead letter", audit="group.delete_dead_letter"),
 ]  # fmt: skip
