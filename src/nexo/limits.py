@@ -165,6 +165,8 @@ HTTP_TAIL_BYTES_MAX: Final = 8 * MIB
 """The same in bytes of topic, value and headers."""
 HTTP_FOLLOW_BYTES: Final = 256 * KIB
 """Records that a follower is sent at a time: what waits in its connection stays small."""
+SLOW_COMMANDS_KEPT: Final = 128
+"""Slow commands that can be asked for: enough to see a pattern; the log has the others."""
 HTTP_METRIC_RESOURCES_MAX: Final = 200
 """Queues, and streams, that have metrics of their own: a time series each for about ten names is what a scraper bears."""
 

@@ -173,6 +173,7 @@ class Node:
         if not self.turn_open:
             self.turn_open = True
             self.now = self.driver.now()
+            self.queues.ages.now = self.now
             self.driver.turn_opened()
         return self.now
 

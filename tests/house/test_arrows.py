@@ -10,7 +10,7 @@ import sys
 
 from tests.house.sources import imports, modules, within
 
-BASE = {"nexo.errors", "nexo.limits"}
+BASE = {"nexo.errors", "nexo.limits", "nexo.histogram"}
 OPCODES = "nexo.protocols.native.opcodes"
 COMPILED = {"librt", "mypy_extensions", "msgspec", "crc32c"}
 """What modules that mypyc compiles may import besides the standard library."""
@@ -18,6 +18,7 @@ COMPILED = {"librt", "mypy_extensions", "msgspec", "crc32c"}
 ARROWS: dict[str, set[str]] = {
     "nexo.errors": set(),
     "nexo.limits": set(),
+    "nexo.histogram": set(),
     "nexo._version": set(),
     "nexo._pure": set(),
     "nexo.brokers": {"nexo.brokers", *BASE},
@@ -68,6 +69,7 @@ ARROWS: dict[str, set[str]] = {
 
 THIRD_PARTY: dict[str, set[str]] = {
     "nexo.brokers": COMPILED,
+    "nexo.histogram": COMPILED,
     "nexo.storage": COMPILED,
     "nexo.node": COMPILED,
     "nexo.protocols": COMPILED,
@@ -82,7 +84,15 @@ THIRD_PARTY: dict[str, set[str]] = {
     "nexo": set(),
 }
 
-PURE_ROOMS = ("nexo.brokers", "nexo.node", "nexo.protocols", "nexo.storage", "nexo.errors", "nexo.limits")
+PURE_ROOMS = (
+    "nexo.brokers",
+    "nexo.histogram",
+    "nexo.node",
+    "nexo.protocols",
+    "nexo.storage",
+    "nexo.errors",
+    "nexo.limits",
+)
 SYSTEM: dict[str, set[str]] = {
     "nexo.storage.files": {"fcntl", "os", "threading"},
     "nexo.storage.thread": {"threading"},

@@ -20,11 +20,13 @@ from tests.house.sources import ROOT, SOURCE, imports, module_path, modules, tre
 
 HOT_ROOMS = (
     "nexo.brokers",
+    "nexo.histogram",
     "nexo.node",
     "nexo.protocols",
     "nexo.storage",
     "nexo.server.clock",
     "nexo.server.housekeeping",
+    "nexo.server.slow",
     "nexo.server.turns",
 )
 NOT_HOT = {

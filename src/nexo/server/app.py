@@ -26,6 +26,7 @@ from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
 from nexo.server.notify import Notifier
+from nexo.server.slow import SlowLog
 from nexo.server.turns import LoopDriver
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Server:
             level_number(config.retained_level),
         )
         self.audit = AuditLog(config.audit_file)
+        self.slow = SlowLog(config.slow_command_ms, self._driver.now)
         self._driver.attach(self.node, self.keeper.turn_ended)
         self.doorkeeper = Doorkeeper(
             config.accounts_path,
@@ -65,7 +67,14 @@ class Server:
         self.doorkeeper.changed = self._accounts_changed
         self.listener = Listener(
             self.node,
-            ServerInfo(__version__, config.frame_bytes_max, self.keeper.backups, self.doorkeeper, self.audit),
+            ServerInfo(
+                __version__,
+                config.frame_bytes_max,
+                self.keeper.backups,
+                self.doorkeeper,
+                self.audit,
+                self.slow,
+            ),
             connections_max=config.connections_max,
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,
@@ -80,7 +89,16 @@ class Server:
             from nexo.server.http.app import HttpServer
 
             self.http = HttpServer(
-                Access(self.node, self.listener, self.keeper, config, self.doorkeeper, self.audit)
+                Access(
+                    self.node,
+                    self.listener,
+                    self.keeper,
+                    config,
+                    self.doorkeeper,
+                    self.audit,
+                    self.slow,
+                    self._driver,
+                )
             )
 
     async def start(self) -> None:

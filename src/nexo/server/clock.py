@@ -19,9 +19,15 @@ class Clock:
     """
 
     def __init__(self) -> None:
+        self.read_ns: i64 = 0  # the monotonic clock when `now_ms` was called last
         self._offset_ns: i64 = time.time_ns() - time.monotonic_ns()
 
     def now_ms(self) -> i64:
         """Milliseconds since 1970, never going back."""
-        now: i64 = (self._offset_ns + time.monotonic_ns()) // 1_000_000
+        self.read_ns = time.monotonic_ns()
+        now: i64 = (self._offset_ns + self.read_ns) // 1_000_000
         return min(now, TTL_MS_MAX)
+
+    def now_ns(self) -> i64:
+        """The monotonic clock itself, to compare with `read_ns`."""
+        return time.monotonic_ns()

@@ -193,6 +193,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["text", "json"],
         Meta(description="What they look like: lines for people, or a JSON object a line for machines."),
     ] = "text"
+    slow_command_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3_600_000,
+            description="Commands and HTTP requests that take as many milliseconds are logged and kept; 0 is off.",
+        ),
+    ] = 100
     audit_file: Annotated[
         str,
         Meta(

@@ -14,6 +14,7 @@ from typing import Final
 
 from nexo._version import __version__
 from nexo.errors import DataLockedError, StorageError
+from nexo.histogram import Histogram
 from nexo.limits import LOG_FILE_BYTES
 from nexo.node import Node
 from nexo.server.backup import NodeBackups
@@ -136,6 +137,11 @@ class Keeper(Hooks):
         if self._writer is None or self._writer.last_sync_ms < 0:
             return None
         return self._writer.last_sync_ms
+
+    @property
+    def sync_times(self) -> Histogram | None:
+        """How long syncs took, in milliseconds; None before the log is opened."""
+        return None if self._writer is None else self._writer.sync_times
 
     def log_files(self) -> int:
         """How many log files there are. Reads the directory."""

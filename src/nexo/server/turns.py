@@ -8,6 +8,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
+from nexo.histogram import TIMES_US, Histogram
 from nexo.node import Driver, Node
 from nexo.server.clock import Clock
 
@@ -35,6 +36,9 @@ class LoopDriver(Driver):
         self._resting = True
         self._active = False
         self._scheduled = False
+        # From the first command of a turn to its end, in microseconds.
+        self.times = Histogram(TIMES_US)
+        self._began_ns: i64 = 0
 
     def attach(self, node: Node, turn_ended: Callable[[], None]) -> None:
         """Give the driver its node, which was made with it, and whom to call after each turn of it."""
@@ -60,6 +64,7 @@ class LoopDriver(Driver):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
+            self._began_ns = self._clock.read_ns  # whoever wants a turn has just asked for the time
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
@@ -73,9 +78,12 @@ class LoopDriver(Driver):
             more = node.turn()
             self._turn_ended()
         finally:
+            ended_ns = self._clock.now_ns()
+            self.times.add((ended_ns - self._began_ns) // 1000)
             self._scheduled = False
             if more or node.turn_open:
                 self._schedule()
+                self._began_ns = ended_ns
 
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:

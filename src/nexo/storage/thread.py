@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from nexo.brokers.journal import FSYNC
+from nexo.histogram import SYNCS_MS, Histogram
 from nexo.limits import WRITE_AT_ONCE_MS_MAX, WRITE_PAUSE_MS_MAX, WRITE_PAUSE_MS_MIN
 from nexo.storage.batch import Batch, Sink
 from nexo.storage.files import AsideSync
@@ -54,6 +55,7 @@ class ThreadedWriter(Sink):
         self._signals: SimpleQueue[bool] = SimpleQueue()
         # Held by whoever drives the writer.
         self._lock = threading.Lock()
+        self.sync_times = Histogram(SYNCS_MS)
         self.last_sync_ms = -1  # how long the latest sync took; -1 for none yet
         self._awaited_ms = 0  # the sync that the thread knows to be due
         self._pause_ms = 0  # how long the last pause of writing at once was, 0: the last such write was quick
@@ -205,6 +207,7 @@ class ThreadedWriter(Sink):
         began = self._now_ms()
         error = self._writer.sync_runs(handle)
         self.last_sync_ms = self._now_ms() - began
+        self.sync_times.add(self.last_sync_ms)
         with self._lock:
             self._thread_syncs = False
             self._writer.sync_ended(error)

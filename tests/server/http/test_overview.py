@@ -180,4 +180,37 @@ def test_the_page_lists_the_metrics() -> None:
     known = {
         one.name + ("_total" if one.kind == "counter" else ""): one.kind for table in tables for one in table
     }
-    assert listed == {**known, metrics.LEFT_OUT.name: metrics.LEFT_OUT.kind}
+    others = (*metrics.HISTOGRAMS, metrics.REQUESTS, metrics.LEFT_OUT)
+    assert listed == {**known, **{one.name: one.kind for one in others}}
+
+
+def test_histograms(api: Api, name: str) -> None:
+    def counts() -> dict[str, float]:
+        families = text_string_to_metric_families(api.get("/metrics"))
+        return {
+            sample.name + str(sorted(sample.labels.items())): sample.value
+            for family in families
+            if family.type == "histogram"
+            for sample in family.samples
+        }
+
+    before = counts()
+    api.post("/v1/queues", {"name": name}, 201)
+    api.post(f"/v1/queues/{name}/messages", {"messages": [{"type": "int", "value": 1}] * 2}, 201)
+    lent = api.post(f"/v1/queues/{name}/receive", {"batch": 2})["messages"]
+    api.post(f"/v1/queues/{name}/nack", {"leases": [_lease(lent[0])], "mode": "failed", "delay_ms": 0})
+    api.post(f"/v1/queues/{name}/receive")
+    api.post(f"/v1/queues/{name}/ack", {"leases": [_lease(lent[1])]})
+    after = counts()
+    grown = {one: after[one] - before.get(one, 0) for one in after}
+    assert grown["nexo_queue_delivery_seconds_count[]"] == 2
+    assert grown["nexo_queue_ack_seconds_count[]"] == 1 and 0 < after["nexo_queue_ack_seconds_sum[]"] < 60
+    assert grown["nexo_turn_seconds_count[]"] > 0 and after["nexo_turn_seconds_sum[]"] > 0
+    assert grown["nexo_storage_sync_seconds_count[]"] > 0
+    route = "[('method', 'POST'), ('path', '/api/v1/queues/{queue}/messages')]"
+    assert grown[f"nexo_http_request_seconds_count{route}"] == 1
+    assert not any("receive" in one or "events" in one for one in after)
+
+
+def _lease(message: dict[str, Any]) -> dict[str, Any]:
+    return {"id": message["id"], "token": message["token"]}

@@ -88,6 +88,8 @@ class Lending:
                     break
                 if message.attempts > 0:
                     again += 1
+                else:
+                    parts.ages.delivered.add(now - message.enqueued_at)
                 message.attempts += 1
                 delivery = Delivery(message, leases.next_token, deadline, holding)
                 leases.add(delivery)
@@ -126,6 +128,7 @@ class Lending:
         parts.records.acked(id)
         parts.backlog.finish(message)
         parts.counters.acked += 1
+        parts.ages.acked.add(parts.ages.now - message.enqueued_at)
         self._freed(message)
         return DONE
 
@@ -146,6 +149,7 @@ class Lending:
             message = delivery.message
             parts.leases.end(delivery, True)
             parts.backlog.finish(message)
+            parts.ages.acked.add(parts.ages.now - message.enqueued_at)
             self._freed(message)
             done.append(id)
             outcomes.append(DONE)
@@ -173,6 +177,7 @@ class Lending:
         if self._between(message):
             self._parts.backlog.finish(message)
             self._parts.counters.acked += 1
+            self._parts.ages.acked.add(self._parts.ages.now - message.enqueued_at)
             self._freed(message)
 
     def undo_ack(self, message: QueueMessage, now: i64) -> None:

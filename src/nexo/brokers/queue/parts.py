@@ -23,6 +23,7 @@ from nexo.brokers.queue.leases import Leases
 from nexo.brokers.queue.message import QueueMessage
 from nexo.brokers.queue.records import REMOVE, REMOVE_DEAD, Records
 from nexo.brokers.queue.trash import Trash
+from nexo.histogram import AGES_MS, Histogram
 
 EXPIRED: Final = b"expired: its time to live was over"
 
@@ -31,14 +32,28 @@ EXPIRED: Final = b"expired: its time to live was over"
 class Surroundings:
     """What the queues of a node share."""
 
-    __slots__ = ("account", "agenda", "journal", "resident_bytes_max", "trash")
+    __slots__ = ("account", "agenda", "ages", "journal", "resident_bytes_max", "trash")
 
     def __init__(self, journal: Journal, account: Residency, agenda: Agenda, resident_bytes_max: i64) -> None:
+        self.ages = Ages()
         self.trash = Trash(journal.live)
         self.journal = journal
         self.account = account
         self.agenda = agenda
         self.resident_bytes_max = resident_bytes_max
+
+
+@final
+class Ages:
+    """How long messages of a node's queues wait, in milliseconds. `now` is the time of the turn, for what is not told
+    it."""
+
+    __slots__ = ("acked", "delivered", "now")
+
+    def __init__(self) -> None:
+        self.now: i64 = 0
+        self.delivered = Histogram(AGES_MS)  # from push to the first delivery
+        self.acked = Histogram(AGES_MS)  # from push to the ack
 
 
 @final
@@ -80,6 +95,7 @@ class Parts:
         "_surroundings",
         "_wakeful",
         "agenda",
+        "ages",
         "backlog",
         "counters",
         "created_at",
@@ -111,6 +127,7 @@ class Parts:
         self._surroundings = surroundings
         self._alarm: i64 = 0  # the earliest deadline that the agenda knows of, 0 for none
         self._wakeful = False
+        self.ages = surroundings.ages
         self.agenda = surroundings.agenda
         self.name = name
         self.number = number

@@ -20,7 +20,7 @@ from nexo.brokers.queue.consumers import Consumer
 from nexo.brokers.queue.definition import OPTIONS, Definition, compare
 from nexo.brokers.queue.dump import DumpJob
 from nexo.brokers.queue.moving import BodyMover, replay_bodies
-from nexo.brokers.queue.parts import Parts, Surroundings
+from nexo.brokers.queue.parts import Ages, Parts, Surroundings
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.replay import Reader
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, StorageError
@@ -122,6 +122,11 @@ class Queues:
             counts.dropped += done.dropped
             counts.redriven += done.redriven
         return counts
+
+    @property
+    def ages(self) -> Ages:
+        """How long messages wait, over all queues; whoever begins a turn sets the time in it."""
+        return self._around.ages
 
     @property
     def resident_bytes(self) -> i64:

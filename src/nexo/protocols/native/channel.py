@@ -21,6 +21,7 @@ from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.connection import Connection
 from nexo.protocols.native.frames import write_head
 from nexo.protocols.session import OUTPUT_OVERFLOW, Output, Peers, Session
+from nexo.protocols.stopwatch import Stopwatch
 
 LENT_BYTES_MAX: Final = 256 * 1024
 """Deliveries of one connection that wait to be recorded: past it no more commands are run until they have left."""
@@ -29,7 +30,7 @@ LENT_BYTES_MAX: Final = 256 * 1024
 @final
 class ServerInfo:
     """What HELLO tells about the server, the bounds that sessions keep, and whom sessions ask: who makes backups, who
-    knows accounts, who is told of what operators do."""
+    knows accounts, who is told of what operators do, and who measures commands."""
 
     def __init__(
         self,
@@ -38,12 +39,14 @@ class ServerInfo:
         backups: Backups | None = None,
         logins: Logins | None = None,
         auditor: Auditor | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self.version = version
         self.frame_bytes_max = frame_bytes_max
         self.backups = Backups() if backups is None else backups
         self.logins = Logins() if logins is None else logins
         self.auditor = Auditor() if auditor is None else auditor
+        self.stopwatch = Stopwatch() if stopwatch is None else stopwatch
         self.limits: list[tuple[str, int]] = [
             ("frame_bytes_max", frame_bytes_max),
             ("key_bytes_max", limits.KEY_BYTES_MAX),

@@ -27,7 +27,7 @@ from nexo.errors import (
 from nexo.node import Node
 from nexo.protocols import audit
 from nexo.protocols.logins import Login, LoginWaiter
-from nexo.protocols.native import connection, frames, permission, storeadmin
+from nexo.protocols.native import connection, frames, naming, permission, storeadmin
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.audited import MARKED, Named, action_of
 from nexo.protocols.native.backup import BackupCommands
@@ -39,6 +39,7 @@ from nexo.protocols.native.queue import QueueCommands
 from nexo.protocols.native.store import StoreCommands
 from nexo.protocols.native.stream import StreamCommands
 from nexo.protocols.session import Output, Peers
+from nexo.protocols.stopwatch import SlowRun
 
 log: Final = logging.getLogger("nexo.native")
 
@@ -77,6 +78,7 @@ class NativeSession(Channel):
         # Most connections never ask for one.
         self.backup_commands: BackupCommands | None = None
         self.protocol = "native"
+        self.stopwatch = server.stopwatch
 
     # Order.
 
@@ -84,6 +86,33 @@ class NativeSession(Channel):
         self.frames.receive_data(data)
 
     def run(self) -> None:
+        if self.stopwatch.limit_us == 0:
+            self.run_commands()
+            return
+        # What is run may make room for what comes; its bytes are held in case it must be told what it was.
+        incoming = self.frames
+        buffer = incoming.buffer
+        offset = incoming.offset
+        began = self.stopwatch.now_us()
+        self.run_commands()
+        took = self.stopwatch.now_us() - began
+        if took >= self.stopwatch.limit_us:
+            # Where the reader stopped between frames, the rest has not been run.
+            self.tell_slow(
+                buffer[offset : incoming.offset] if incoming.buffer is buffer else buffer[offset:], took
+            )
+
+    def tell_slow(self, ran: bytes, took_us: i64) -> None:
+        """Tell the stopwatch what took so long."""
+        told = naming.tell(ran, 0)
+        client = self.name.decode(errors="replace")
+        self.stopwatch.slow(
+            SlowRun(
+                told.commands, told.resource, self.protocol, self.address, client, self.login.account, took_us
+            )
+        )
+
+    def run_commands(self) -> None:
         incoming = self.frames
         now = self.node.now
         while True:

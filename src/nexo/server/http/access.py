@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from nexo.brokers.journal import MEMORY
 from nexo.brokers.queue.consumers import Consumer
 from nexo.errors import StorageError
+from nexo.histogram import TIMES_US, Histogram
 from nexo.node import Promise
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from nexo.server.config import Config
     from nexo.server.keeper import Keeper
     from nexo.server.listener import Listener
+    from nexo.server.slow import SlowLog
+    from nexo.server.turns import LoopDriver
 
 
 LOGIN: Final = "nexo.login"
@@ -39,9 +42,15 @@ class Access:
         config: Config,
         doorkeeper: Doorkeeper,
         auditor: Auditor,
+        slow: SlowLog,
+        driver: LoopDriver,
     ) -> None:
         self.node = node
         self.auditor = auditor
+        self.slow = slow
+        self.driver = driver
+        # How long requests take, by method and path of the route; those that wait for something are left out.
+        self.requests: dict[tuple[str, str], Histogram] = {}
         self.listener = listener
         self.keeper = keeper
         self.config = config
@@ -61,6 +70,13 @@ class Access:
     def begin(self) -> int:
         """Open a turn; the time in it."""
         return self.node.begin()
+
+    def took(self, method: str, path: str, us: int) -> None:
+        """A request to this route took so many microseconds."""
+        histogram = self.requests.get((method, path))
+        if histogram is None:
+            histogram = self.requests[method, path] = Histogram(TIMES_US)
+        histogram.add(us)
 
     async def writable(self) -> int:
         """As `begin`, once the disk keeps up."""

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from nexo.limits import HTTP_CONNECTIONS_MAX, KEY_BYTES_MAX
-from nexo.server.http import connections, pubsub, queues, store, streams
+from nexo.server.http import connections, pubsub, queues, slow, store, streams
 from nexo.server.http.access import Access
 from nexo.server.http.guard import Guard
 from nexo.server.http.metrics import Metrics
@@ -36,7 +36,14 @@ log: Final = logging.getLogger("nexo.http")
 HEAD_BYTES_MAX: Final = 4 * KEY_BYTES_MAX
 """Request line and headers: the longest key, percent-encoded, and the rest."""
 
-RESOURCES: Final = [*store.ROUTES, *queues.ROUTES, *pubsub.ROUTES, *streams.ROUTES, *connections.ROUTES]
+RESOURCES: Final = [
+    *store.ROUTES,
+    *queues.ROUTES,
+    *pubsub.ROUTES,
+    *streams.ROUTES,
+    *connections.ROUTES,
+    *slow.ROUTES,
+]
 """The routes that need nothing but the brokers."""
 
 

@@ -12,11 +12,12 @@ from heapq import nsmallest
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from nexo.histogram import Histogram
 from nexo.limits import HTTP_METRIC_RESOURCES_MAX
 from nexo.protocols.native.queueadmin import described
 from nexo.protocols.native.streamadmin import described as described_stream
@@ -58,6 +59,12 @@ METRICS: Final = [
         "Lateness of the event loop, worst of a second",
         "loop.lag_ms",
         MILLI,
+    ),
+    Named(
+        "nexo_slow_commands",
+        "counter",
+        "Commands and HTTP requests slower than slow_command_ms",
+        "slow_commands",
     ),
     Named("nexo_storage_writable", "gauge", "1 while the disk takes writes", "storage.writable"),
     Named("nexo_memory_alarm", "gauge", "1 while writes are refused for memory", "memory.alarm"),
@@ -127,6 +134,25 @@ GROUP_METRICS: Final = [
 ]
 """With the labels `stream` and `group`."""
 
+HISTOGRAMS: Final = [
+    Named(
+        "nexo_turn_seconds", "histogram", "From the first command of a turn of the loop to its end", "", 1e-6
+    ),
+    Named("nexo_storage_sync_seconds", "histogram", "Duration of syncs", "", MILLI),
+    Named("nexo_queue_delivery_seconds", "histogram", "From a push to the first delivery", "", MILLI),
+    Named("nexo_queue_ack_seconds", "histogram", "From a push to its ack", "", MILLI),
+]
+"""Over the whole server."""
+
+REQUESTS: Final = Named(
+    "nexo_http_request_seconds",
+    "histogram",
+    "Duration of HTTP requests, long polls and event streams left out",
+    "",
+    1e-6,
+)
+"""With the labels `method` and `path`, those of the route."""
+
 LEFT_OUT: Final = Named(
     "nexo_metrics_resources_left_out", "gauge", "Queues, streams and groups without metrics of their own", ""
 )
@@ -152,6 +178,7 @@ class BrokerCollector(Collector):
                 made = family(named)
                 made.add_metric([], value * named.scale)  # type: ignore[attr-defined]
                 yield made
+        yield from self._histograms()
         left_out = 0
         for table, labels, resources, count in (
             (QUEUE_METRICS, ("queue",), self._queues(), len(self._access.node.queues)),
@@ -162,6 +189,20 @@ class BrokerCollector(Collector):
             left_out += max(0, count - len(resources))
         made = family(LEFT_OUT)
         made.add_metric([], left_out)  # type: ignore[attr-defined]
+        yield made
+
+    def _histograms(self) -> Iterator[Metric]:
+        access = self._access
+        ages = access.node.queues.ages
+        sources = (access.driver.times, access.keeper.sync_times, ages.delivered, ages.acked)
+        for named, histogram in zip(HISTOGRAMS, sources, strict=True):
+            if histogram is not None:
+                made = HistogramMetricFamily(named.name, named.help)
+                add(made, [], histogram, named.scale)
+                yield made
+        made = HistogramMetricFamily(REQUESTS.name, REQUESTS.help, labels=("method", "path"))
+        for (method, path), histogram in sorted(access.requests.items()):
+            add(made, [method, path], histogram, REQUESTS.scale)
         yield made
 
     def _queues(self) -> list[tuple[list[str], dict[str, object]]]:
@@ -203,6 +244,15 @@ def labelled(
             assert isinstance(value, int | float)
             made.add_metric(values, value * named.scale)  # type: ignore[attr-defined]
         yield made
+
+
+def add(made: HistogramMetricFamily, labels: list[str], histogram: Histogram, scale: float) -> None:
+    """A histogram as its family has it. All buckets come from one look at the counts, so they agree."""
+    counts = histogram.cumulative()
+    bounds = [f"{bound * scale:g}" for bound in histogram.bounds]
+    made.add_metric(
+        labels, list(zip([*bounds, "+Inf"], map(float, counts), strict=True)), int(histogram.total) * scale
+    )
 
 
 def number(overview: Overview, source: str) -> float | None:

@@ -17,7 +17,7 @@ from nexo._pure import is_compiled
 from nexo._version import __version__
 from nexo.server.http.access import Access
 from nexo.server.http.permissions import anybody, monitor
-from nexo.server.http.routing import Call, Route, answer
+from nexo.server.http.routing import EVENT_STREAM, Call, Route, answer
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.machine import rss_bytes
 
@@ -162,6 +162,7 @@ class Monitor:
                 "retained_bytes": int(pubsub.retained_bytes),
             },
             "loop": {"lag_ms": round(max(self._lags), 3), "lag_max_ms": round(self._lag_max, 3)},
+            "slow_commands": access.slow.count,
             "storage": {
                 "state": state,
                 "fault": node.fault,
@@ -323,6 +324,6 @@ class OverviewRoutes:
                 self.events,
                 monitor,
                 "An overview each second",
-                media="text/event-stream",
+                media=EVENT_STREAM,
             ),
         ]

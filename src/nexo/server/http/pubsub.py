@@ -21,7 +21,7 @@ from nexo.protocols.grants import PUBSUB_PUBLISH, PUBSUB_SUBSCRIBE
 from nexo.protocols.native.jsonadmin import shown_value
 from nexo.server.http.access import Access
 from nexo.server.http.permissions import asked, on
-from nexo.server.http.routing import DATA, Call, Route, answer, named_page, page
+from nexo.server.http.routing import DATA, EVENT_STREAM, Call, Route, answer, named_page, page
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public, time_to_live
@@ -231,6 +231,6 @@ ROUTES: Final = [
     Route(
         "GET", PUBSUB + "/tail", tail, asked, "Messages as they are published",
         {"filter": "a filter, # unless told", "retained": "true: retained values first", **VALUE_BYTES},
-        media="text/event-stream",
+        media=EVENT_STREAM,
     ),
 ]  # fmt: skip

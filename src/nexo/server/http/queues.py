@@ -447,7 +447,10 @@ ROUTES: Final = [
     Route("POST", ONE + "/messages", push, PUSHES, "Push messages, all or none", body=Push, status=201, audit=DATA),
     Route("GET", ONE + "/messages/{id}", get, BROWSES, "A message, dead or not", VALUE_BYTES),
     Route("DELETE", ONE + "/messages/{id}", remove, MANAGES, "Delete a message, whoever holds it", audit="queue.delete_message"),
-    Route("POST", ONE + "/receive", receive, CONSUMES, "Be lent messages, waiting for the first", body=Receive, audit=DATA),
+    Route(
+        "POST", ONE + "/receive", receive, CONSUMES, "Be lent messages, waiting for the first", body=Receive,
+        audit=DATA, waits=True,
+    ),
     Route("POST", ONE + "/ack", ack, CONSUMES, "Say that deliveries are done", body=Ack, audit=DATA),
     Route("POST", ONE + "/nack", nack, CONSUMES, "Give deliveries back", body=Nack, audit=DATA),
     Route("POST", ONE + "/pause", pause, MANAGES, "Lend no more messages", body=Pause, audit="queue.pause"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -27,6 +28,7 @@ from nexo.errors import (
 from nexo.limits import HTTP_BODY_BYTES_MAX, HTTP_PAGE_DEFAULT, HTTP_PAGE_MAX
 from nexo.protocols.audit import OK, Action
 from nexo.protocols.grants import Grants
+from nexo.protocols.stopwatch import SlowRun
 from nexo.server.http.access import LOGIN, Access
 from nexo.server.http.problems import Refused, answer_error, answer_login, answer_refused
 from nexo.server.http.values import quoted, unquoted
@@ -37,6 +39,7 @@ log: Final = logging.getLogger("nexo.http")
 NUMBER_MAX: Final = (1 << 63) - 1
 DATA: Final = "data"
 """In place of an administrative action: the route is what programs do with data all day."""
+EVENT_STREAM: Final = "text/event-stream"
 PAGED: Final = ("after", "limit")
 """Parameters of every list."""
 
@@ -161,6 +164,7 @@ class Route(NamedTuple):
     """One method of one path. `body` is a Struct or None; `query` the parameters there are, with what they mean.
 
     `audit` is the administrative action that it is, DATA for one that changes data alone, empty for one that reads.
+    `waits`: it takes as long as there is nothing to answer, so its time says nothing.
     """
 
     method: str
@@ -173,6 +177,7 @@ class Route(NamedTuple):
     status: int = 200
     media: str = "application/json"
     audit: str = ""
+    waits: bool = False
 
 
 def answer(result: object, status: int = 200) -> Response:
@@ -202,6 +207,7 @@ class Endpoint:
 
     async def __call__(self, request: Request) -> Response:
         call = Call(request, self._access)
+        began = time.monotonic_ns()
         result = ConnectionClosedError.__name__
         try:
             unknown = sorted(set(request.query_params) - set(self._route.query))
@@ -229,6 +235,17 @@ class Endpoint:
             return answer_error(InternalError("internal error; the server's log says more"))
         finally:
             self._audit(call, result)
+            if not self._route.waits and self._route.media != EVENT_STREAM:
+                self._measure(call, (time.monotonic_ns() - began) // 1000)
+
+    def _measure(self, call: Call, took_us: int) -> None:
+        route, access = self._route, self._access
+        access.took(route.method, route.path, took_us)
+        if 0 < access.slow.limit_us <= took_us:
+            name = f"{route.method} {route.path}"
+            access.slow.slow(
+                SlowRun({name: 1}, call.resource(), "http", call.address(), "", call.grants.account, took_us)
+            )
 
     def _audit(self, call: Call, result: str) -> None:
         if self._route.audit not in ("", DATA):

@@ -24,7 +24,17 @@ from nexo.protocols.native.jsonadmin import page_length, shown_value
 from nexo.protocols.native.stream import options
 from nexo.server.http.access import Access
 from nexo.server.http.permissions import asked, on, stream_seen
-from nexo.server.http.routing import DATA, NUMBER_MAX, Call, Empty, Route, answer, named_page, page
+from nexo.server.http.routing import (
+    DATA,
+    EVENT_STREAM,
+    NUMBER_MAX,
+    Call,
+    Empty,
+    Route,
+    answer,
+    named_page,
+    page,
+)
 from nexo.server.http.sse import Source, event, respond
 from nexo.server.http.store import LISTED, VALUE_BYTES
 from nexo.server.http.values import Headers, Valued, header_block, public
@@ -363,7 +373,7 @@ ROUTES: Final = [
     Route("POST", ONE + "/records", append, APPENDS, "Append records, all or none", body=Append, status=201, audit=DATA),
     Route(
         "GET", ONE + "/follow", follow, READS, "Records as they come", {**PLACES, **VALUE_BYTES},
-        media="text/event-stream",
+        media=EVENT_STREAM,
     ),
     Route("GET", ONE + "/groups", groups, stream_seen, "The groups of a stream, by name", LISTED),
     Route("GET", GROUP, describe_group, stream_seen, "A group"),
