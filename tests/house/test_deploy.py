@@ -102,7 +102,7 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     assert f"--uid {final['USER'].partition(':')[0]}" in final["RUN"]
     assert f"NEXO_DATA_DIR={final['VOLUME']}" in final["ENV"]
     assert final["STOPSIGNAL"] == "SIGTERM"
-    assert '["nexo", "ping"' in final["HEALTHCHECK"]
+    assert f"http://127.0.0.1:{Config().http_port}/readyz" in final["HEALTHCHECK"]
     assert compose()["volumes"] == [f"data:{final['VOLUME']}"]
 
 
@@ -126,7 +126,7 @@ def test_the_unit_fits_the_server() -> None:
     assert directives["Type"] == ["notify"]
     assert directives["KillMode"] == ["mixed"], "a second SIGTERM ends the server at once"
     assert directives["Environment"] == [f"NEXO_DATA_DIR=/var/lib/{directives['StateDirectory'][0]}"]
-    assert "ExecReload" not in directives, "there is nothing to reload yet"
+    assert directives["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 
 @pytest.fixture
