@@ -154,6 +154,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from os import PathLike
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -177,6 +178,7 @@ from nexo.client.streaminfo import (
     DeadRecord, GroupInfo, GroupPlace, Lag, Place, StreamDefinition, StreamInfo,
 )
 from nexo.errors import NexoError
+from nexo.client.tls import Tls
 from nexo.client.values import Headers, HeadersLike
 from nexo.client.watch import Change
 {late}

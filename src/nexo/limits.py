@@ -25,6 +25,9 @@ LOGINS_PER_ADDRESS_MAX: Final = 8
 """The same from one address, so that guesses made side by side do not get around the wait after a failure."""
 CONNECTIONS_MAX: Final = 10_000
 """Open connections; each costs a file descriptor and about 10 KiB."""
+HANDSHAKES_MAX: Final = 4_096
+"""Connections of a port with TLS that have not shown their first byte or are in the handshake: each costs a file
+descriptor besides those of connections_max, a task and up to 50 KiB. Past it new ones are closed unheard."""
 
 # Keys and topics.
 KEY_BYTES_MAX: Final = 64 * KIB

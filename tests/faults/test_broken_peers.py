@@ -23,6 +23,13 @@ def server() -> Iterator[Serving]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[Serving]:
+    """A server without HTTP."""
+    with Serving("--http", "off") as one:
+        yield one
+
+
 def receivers(wire: Wire, topic: str) -> int:
     """How many connections are subscribed to a topic."""
     answer = wire.call(0x21, string(topic) + b"\x20\x00")
@@ -204,8 +211,6 @@ def test_torn_frames(server: Serving) -> None:
     ("greeting", "expected"),
     [
         (b"SSH-2.0-OpenSSH_9.6\r\n", b"native protocol"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400 "),
-        (b"PUT / HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
         (b"PING\r\n", b"-ERR "),
         (b"*1\r\n$4\r\nPING\r\n", b"-ERR "),
         (b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x3c\x00\x00", b"not MQTT"),
@@ -217,8 +222,6 @@ def test_torn_frames(server: Serving) -> None:
     ],
     ids=[
         "ssh",
-        "http",
-        "http-put",
         "resp-inline",
         "resp",
         "mqtt",
@@ -239,6 +242,17 @@ def test_unknown_greetings(server: Serving, greeting: bytes, expected: bytes) ->
     if expected[0] != 0x15:
         assert answer.endswith(b"\n")
         assert answer.decode("ascii").strip()
+
+
+@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PUT / HTTP/1.1\r\n\r\n"])
+def test_http_that_is_turned_off(quiet: Serving, request_line: bytes) -> None:
+    """Refused in its own language, and however it was torn."""
+    with socket.create_connection(("127.0.0.1", quiet.port)) as sock:
+        sock.sendall(request_line[:1])
+        sock.sendall(request_line[1:])
+        answer = read_all(sock)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"(the setting http is off)\n")
 
 
 def test_an_unknown_greeting_that_is_torn(server: Serving) -> None:

@@ -77,7 +77,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     OPCODES: set(),
     "nexo.server": {"msgspec", "mypy_extensions", "librt"},
     "nexo.server.accounts": {"argon2", "msgspec", "tomlkit"},
-    "nexo.server.http": {"msgspec", "prometheus_client", "starlette", "uvicorn"},
+    "nexo.server.http": {"h11", "msgspec", "prometheus_client", "starlette", "uvicorn"},
     "nexo.client": {"msgspec"},
     "nexo.client.embedded": {"msgspec", "mypy_extensions", "librt"},
     "nexo.cli": {"click", "msgspec", "uvloop"},

@@ -132,7 +132,7 @@ def test_commands_wait_for_the_login_before_them(guarded: Server) -> None:
 
 def test_who_has_not_logged_in_sends_little_and_not_for_long(start: Start, tmp_path: Path) -> None:
     furnish(tmp_path)
-    server = start(tmp_path, "--greeting-seconds", "0.5")
+    server = start(tmp_path, "--greeting-seconds", "2")
     with Wire(server.port) as wire:
         wire.send(request(0x40, 1, bytes(16 * 1024 + 1))[:11])
         _, message = wire.frame().error
@@ -141,11 +141,11 @@ def test_who_has_not_logged_in_sends_little_and_not_for_long(start: Start, tmp_p
     with Wire(server.port) as wire:
         assert wire.call(0x40, b"").code == 3  # a PING is a complete command, and no login
         _, message = wire.frame().error
-        assert message == "no login within 0.5 seconds"
+        assert message == "no login within 2 seconds"
         assert wire.closed()
     with connect(server, "ann") as client:
         client.store.map.set("large", b"x" * 100_000)
-        time.sleep(0.6)
+        time.sleep(2.1)
         client.ping()
 
 
@@ -274,7 +274,7 @@ def test_accounts_change_without_a_restart(start: Start, tmp_path: Path) -> None
         file.write_text("nonsense")
         ann = await login("ann")
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while "the accounts stay as they were" not in server.log():
+            while "the accounts not read again" not in server.log():
                 await asyncio.sleep(0.02)
         await ann.store.map.set("still", 1)
 

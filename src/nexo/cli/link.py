@@ -26,17 +26,36 @@ class Target(NamedTuple):
     host: str
     port: int
     timeout_seconds: float
+    tls: bool
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
     user: str | None
     password: str | None
     token: str | None
 
 
 def client_options(function: Function) -> Function:
-    """`--host`, `--port`, `--timeout` and `--user`; the command gets them as `target`."""
+    """`--host`, `--port`, `--timeout`, those of TLS and `--user`; the command gets them as `target`."""
 
     @wraps(function)
-    def with_target(*, host: str, port: int, timeout: int, user: str | None, **others: Any) -> Any:
-        return function(target=Target(host, port, timeout / 1000, *credentials(user)), **others)
+    def with_target(
+        *,
+        host: str,
+        port: int,
+        timeout: int,
+        tls: bool,
+        ca_file: str | None,
+        cert_file: str | None,
+        key_file: str | None,
+        user: str | None,
+        **others: Any,
+    ) -> Any:
+        # Whoever names a file of TLS wants TLS.
+        tls = tls or any((ca_file, cert_file, key_file))
+        files = (ca_file, cert_file, key_file)
+        target = Target(host, port, timeout / 1000, tls, *files, *credentials(user))
+        return function(target=target, **others)
 
     options = (
         click.option(
@@ -57,6 +76,21 @@ def client_options(function: Function) -> Function:
             default="5s",
             show_default=True,
             help="Longest wait for the connection, and for each answer.",
+        ),
+        click.option(
+            "--tls/--no-tls",
+            envvar="NEXO_TLS",
+            default=False,
+            help="Connect with TLS; so do the files below.",
+        ),
+        click.option(
+            "--ca-file", envvar="NEXO_CA_FILE", metavar="FILE", help="CAs to trust, not the system's."
+        ),
+        click.option(
+            "--cert-file", envvar="NEXO_CERT_FILE", metavar="FILE", help="A certificate of our own."
+        ),
+        click.option(
+            "--key-file", envvar="NEXO_KEY_FILE", metavar="FILE", help="Its key, if not in the same."
         ),
         click.option(
             "--user",
@@ -111,11 +145,12 @@ def client_command(name: str, *, json: bool = True, **settings: Any) -> Callable
 
 async def _talk(target: Target, work: Callable[[Client], Awaitable[int]]) -> int:
     # Imported here so that --help needs no client.
-    from nexo.client import Client
+    from nexo.client import Client, Tls
 
     client = await Client.connect(
         host=target.host,
         port=target.port,
+        tls=target.tls and Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file),
         timeout=target.timeout_seconds,
         name="nexo-cli",
         user=target.user,

@@ -112,11 +112,18 @@ def _password(stdin: bool, generate: bool) -> str:
 @click.argument("name")
 @click.option("--permission", "-p", "permissions", multiple=True, metavar="PERMISSION", help="Any number.")
 @click.option("--admin", is_flag=True, help="The permission for everything.")
+@click.option("--certificate", metavar="NAME", help="Log in whoever shows a TLS certificate of this name.")
 @click.option("--monitor", is_flag=True, help="The permission to see the state of the server.")
 @password_options
 @file_options
 def add(
-    file: Path, name: str, permissions: tuple[str, ...], admin: bool, monitor: bool, password: str | None
+    file: Path,
+    name: str,
+    permissions: tuple[str, ...],
+    admin: bool,
+    monitor: bool,
+    certificate: str | None,
+    password: str | None,
 ) -> int:
     """Make an account. The password is asked for unless one of the options says where it comes from.
 
@@ -126,6 +133,7 @@ def add(
     Examples:
       nexo user add ann --admin
       nexo user add metrics --monitor --generate
+      nexo user add gateway --no-password --certificate gateway.example.org -p 'pubsub:* sensors/#'
       nexo user add anonymous --no-password --permission 'pubsub:subscribe public/#'
       echo "$SECRET" | nexo user add shop --password-stdin -p 'queue:push mail.*'
     """
@@ -135,6 +143,8 @@ def add(
         account = accounts.add(name)
         if password is not None:
             account["password"] = _hashed(password)
+        if certificate is not None:
+            account["certificate"] = certificate
         account["permissions"] = [
             *permissions,
             *(["monitor"] if monitor else []),

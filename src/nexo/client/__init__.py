@@ -61,6 +61,7 @@ from nexo.client.streaminfo import (
 )
 from nexo.client.streams import Streams
 from nexo.client.subscription import Subscription
+from nexo.client.tls import Tls
 from nexo.client.values import Headers
 from nexo.client.watch import Change, Watch
 from nexo.client.worker import Worker
@@ -128,6 +129,7 @@ __all__ = [
     "StreamInfo",
     "Streams",
     "Subscription",
+    "Tls",
     "Topic",
     "Watch",
     "Worker",

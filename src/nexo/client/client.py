@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from os import PathLike, fspath
+from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -19,6 +20,7 @@ from nexo.client.queues import Queues
 from nexo.client.routing import Router
 from nexo.client.store import Store
 from nexo.client.streams import Streams
+from nexo.client.tls import Tls, handshakes
 from nexo.client.watch import Watches
 from nexo.errors import InvalidArgumentError
 from nexo.protocols.native import opcodes as op
@@ -55,6 +57,7 @@ class Client:
         *,
         host: str = DEFAULT_HOST,
         port: int = DEFAULT_PORT,
+        tls: bool | SSLContext | Tls = False,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         name: str = "",
         user: str | None = None,
@@ -67,6 +70,7 @@ class Client:
         return connect(
             host=host,
             port=port,
+            tls=tls,
             timeout=timeout,
             name=name,
             user=user,
@@ -150,6 +154,7 @@ def connect(
     *,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
+    tls: bool | SSLContext | Tls = False,
     timeout: float = DEFAULT_TIMEOUT_SECONDS,
     name: str = "",
     user: str | None = None,
@@ -160,24 +165,26 @@ def connect(
 ) -> Opening[Client]:
     """A client of the server at `host` and `port`: `await` it, or `async with` it.
 
-    `timeout`, in seconds, bounds the first connection and each call. A lost connection is sought again
+    `tls` True makes it a TLS connection, to a server whose certificate the system trusts; a Tls says more, an
+    SSLContext everything. `timeout`, in seconds, bounds the first connection and each call. A lost connection is sought again
     for ever; a Reconnect says how, False not to. With False the first attempt to connect must succeed,
     else attempts are made until the timeout. `name` is what the server's log calls the client. `user` and
     `password`, or `token`, say who it is. `on_event` is called with Connected, Disconnected, Reconnected
     and Alarm.
 
     NotConnectedError when there is no connection in time, NotAuthorizedError for wrong credentials,
-    InvalidArgumentError for a timeout that is none.
+    InvalidArgumentError for a timeout that is none, and for files of `tls` that cannot be used.
     """
     credentials = Credentials(user, password, token)
     policy = reconnect if isinstance(reconnect, Reconnect) else Reconnect() if reconnect else None
     if not timeout > 0:
         raise InvalidArgumentError(f"a timeout of {timeout} s")
+    dialer = SocketDialer(host, port, handshakes(tls, host))
 
     async def open() -> Client:
         return await open_client(
             Client,
-            SocketDialer(host, port),
+            dialer,
             timeout=timeout,
             name=name,
             credentials=credentials,

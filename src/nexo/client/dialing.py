@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from typing import Protocol
 
 import msgspec
 
 from nexo.client.link import Link
+from nexo.client.tls import Handshakes, tls_reason
 
 
 class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,18 +40,31 @@ class Dialer(Protocol):
 class SocketDialer:
     """Connects to a host and a port; a name with several addresses is tried one after another."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: Handshakes | None = None) -> None:
         self._host = host
         self._port = port
+        self._tls = tls
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def dial(self, link: Link) -> None:
         """Connect a link. OSError when that fails."""
-        await asyncio.get_running_loop().create_connection(lambda: link, self._host, self._port)
+        loop = asyncio.get_running_loop()
+        if self._tls is None:
+            await loop.create_connection(lambda: link, self._host, self._port)
+        else:
+            await loop.create_connection(
+                lambda: link,
+                self._host,
+                self._port,
+                ssl=self._tls.context,
+                server_hostname=self._tls.server_hostname,
+            )
 
 
 def reason_of(error: Exception) -> str:
     """Why an attempt failed, in words for a person."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error)
     return str(error) or type(error).__name__

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import Final, Protocol, cast
 
 from nexo.client.frames import Decoder, read_error
+from nexo.client.tls import UNANSWERED, tls_reason
 from nexo.errors import ConnectionClosedError, ProtocolError, ServerError
 from nexo.protocols.native.opcodes import ERR, NULL, RESPONSE
 
@@ -62,6 +64,7 @@ class Link(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._reason = ""
+        self._secure = False
 
     # Called by whoever has requests.
 
@@ -120,6 +123,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports only behave like asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        self._secure = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=OUTPUT_HIGH_WATER_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -164,12 +168,18 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The server sends no more: False lets the transport close."""
-        self._reason = self._reason or "the server closed it"
+        self._reason = self._reason or ("the server closed it" if self._heard() else UNANSWERED)
         return False
 
+    def _heard(self) -> bool:
+        """Whether the end of the connection is no failed handshake: TLS 1.3 shows that to the client only after its own."""
+        return not self._secure or self.received_bytes > 0
+
     def connection_lost(self, error: Exception | None) -> None:
-        if error is not None:
-            self._reason = self._reason or str(error)
+        if isinstance(error, ssl.SSLError):
+            self._reason = self._reason or tls_reason(error)
+        elif error is not None:
+            self._reason = self._reason or (str(error) if self._heard() else UNANSWERED)
         self._reason = self._reason or "it was closed"
         self._transport = None
         self._fail_calls()

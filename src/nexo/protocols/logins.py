@@ -57,5 +57,9 @@ class Logins:
         """As `by_password`."""
         raise self.none()
 
+    def by_certificate(self, name: str) -> Login | None:
+        """The login of a client certificate, whose chain has been verified; None: it is of no account."""
+        return None
+
     def none(self) -> NotAuthorizedError:
         return NotAuthorizedError("this server has no accounts: connect without credentials")

@@ -67,6 +67,7 @@ class Session(Receiver, Connected):
         self.login = NOBODY
         self.grants = NOBODY.grants
         self.unrestricted = True
+        self.certificate = ""  # whom the client's verified certificate names
         self.node = node
         self.output = output
         self.peers = peers

@@ -93,7 +93,8 @@ class Watchman:
         else:
             log.warning("%s; %d writes have been refused so far", alarm.message(), alarm.refused)
         for peer in self._listener.peers():
-            peer.session.alarm(alarm)
+            if peer.session is not None:
+                peer.session.alarm(alarm)
 
 
 def give_back() -> None:

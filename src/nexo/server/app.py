@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,7 +27,9 @@ from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
 from nexo.server.notify import Notifier
+from nexo.server.reloading import LOOK_SECONDS, Reloading
 from nexo.server.slow import SlowLog
+from nexo.server.tls import Certificates
 from nexo.server.turns import LoopDriver
 
 if TYPE_CHECKING:
@@ -65,6 +68,16 @@ class Server:
             lambda: int(self._driver.now()),
         )
         self.doorkeeper.changed = self._accounts_changed
+        # What SIGHUP and changed files make the server read again.
+        self.reloading = Reloading()
+        self.reloading.add("the accounts", self.doorkeeper.paths, self.doorkeeper.load)
+        self.certificates: Certificates | None = None
+        if config.tls_cert_file:
+            self.certificates = Certificates(
+                config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file, config.tls_client_certs
+            )
+            self.reloading.add("the TLS certificate", self.certificates.paths, self.certificates.load)
+        self._looking: asyncio.Task[None] | None = None
         self.listener = Listener(
             self.node,
             ServerInfo(
@@ -78,6 +91,8 @@ class Server:
             connections_max=config.connections_max,
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,
+            certificates=self.certificates,
+            tls_required=config.tls_mode == "required",
         )
         self._watchman = Watchman(self.node, self.listener, self.keeper.files, config)
         self.host = config.host
@@ -115,19 +130,29 @@ class Server:
         await self.keeper.claim()
         self._watchman.start()
         self.node.begin()  # deadlines that were recovered
-        await self.listener.start()
         if self.http is not None:
             await self.http.start()
-        self.doorkeeper.start()
+        await self.listener.start()
+        self._looking = asyncio.create_task(self._look())
 
     def _accounts_changed(self) -> None:
         self.listener.renew_logins(self.doorkeeper.renewed)
         if self.http is not None:
             self.http.access.change_accounts()
 
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.reloading.look()
+            self.doorkeeper.look()
+            if self.certificates is not None:
+                self.certificates.warn(time.time())
+
     async def stop(self) -> None:
         """Finish what was read, tell the clients, close."""
         self._watchman.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         http = asyncio.create_task(self.http.stop()) if self.http is not None else None
         while self.node.jobs:
             self.node.turn()
@@ -161,7 +186,7 @@ def check_loopback(host: str) -> None:
 
 
 async def serve(config: Config, ready: Callable[[Server], None], config_file: str | None = None) -> None:
-    """Run a broker until SIGTERM or SIGINT; a second signal ends it at once, SIGHUP has accounts read again.
+    """Run a broker until SIGTERM or SIGINT; a second signal ends it at once, SIGHUP has it read its files again.
 
     `ready` is called when connections are accepted, and the service manager is told at each step. Raises OSError
     when the address is not usable, ConfigError when it may not be used.
@@ -181,7 +206,7 @@ async def serve(config: Config, ready: Callable[[Server], None], config_file: st
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
-    loop.add_signal_handler(signal.SIGHUP, server.doorkeeper.reload)
+    loop.add_signal_handler(signal.SIGHUP, server.reloading.reload)
     manager.status(f"reading the log in {config.data_dir}")
     await server.start()
     gc.collect()

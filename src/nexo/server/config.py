@@ -34,6 +34,10 @@ OTHER_VARIABLES: Final[dict[str, str]] = {
     "NEXO_USER": "`--user` of the client commands",
     "NEXO_PASSWORD": "the password of that user",
     "NEXO_TOKEN": "a token, instead of user and password",
+    "NEXO_TLS": "`--tls` of the client commands",
+    "NEXO_CA_FILE": "`--ca-file` of the client commands",
+    "NEXO_CERT_FILE": "`--cert-file` of the client commands",
+    "NEXO_KEY_FILE": "`--key-file` of the client commands",
     "NEXO_MESSAGE_ID": "set by `consume --exec` for its command: the message's id or sequence",
     "NEXO_MESSAGE_ATTEMPTS": "set by `consume --exec` for its command: deliveries so far",
 }
@@ -65,6 +69,32 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "addresses: a request for another name is refused, so that no web site can reach it by one of its own."
         ),
     ] = ""
+    tls_cert_file: Annotated[
+        str,
+        Meta(
+            description="PEM file with the server's certificate and those between it and its CA; with one, both ports "
+            "speak TLS."
+        ),
+    ] = ""
+    tls_key_file: Annotated[
+        str, Meta(description="PEM file with its key, not encrypted; none: the key is in tls_cert_file.")
+    ] = ""
+    tls_mode: Annotated[
+        Literal["optional", "required"],
+        Meta(description="Whether connections without TLS are still taken where there is a certificate."),
+    ] = "optional"
+    tls_client_ca_file: Annotated[
+        str,
+        Meta(
+            description="PEM file with the CAs of clients' certificates; with one, clients are asked for theirs."
+        ),
+    ] = ""
+    tls_client_certs: Annotated[
+        Literal["optional", "required"],
+        Meta(
+            description="Whether a TLS client that shows no certificate is taken, where tls_client_ca_file asks."
+        ),
+    ] = "optional"
     data_dir: Annotated[
         str,
         Meta(
@@ -284,7 +314,23 @@ def resolve(file: str | None, environ: Mapping[str, str], flags: Mapping[str, An
         for name, (source, value) in given.items():
             values[name] = value
             sources[name] = source
-    return Effective(Config(**values), sources, file)
+    config = Config(**values)
+    _check_tls(config)
+    return Effective(config, sources, file)
+
+
+def _check_tls(config: Config) -> None:
+    """ConfigError for a setting of TLS that has no effect without another one: somebody expects it to have."""
+    if not config.tls_cert_file:
+        for name in ("tls_key_file", "tls_client_ca_file"):
+            if getattr(config, name):
+                raise ConfigError(f"{name} needs tls_cert_file, the server's certificate")
+        if config.tls_mode == "required":
+            raise ConfigError("tls_mode = required needs tls_cert_file, the server's certificate")
+    if config.tls_client_certs == "required" and not config.tls_client_ca_file:
+        raise ConfigError(
+            "tls_client_certs = required needs tls_client_ca_file, the CAs of clients' certificates"
+        )
 
 
 Given = dict[str, tuple[str, Any]]

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
-from nexo.errors import LimitExceededError, ProtocolError
+from nexo.errors import LimitExceededError, NotAuthorizedError, ProtocolError
 from nexo.limits import OUTPUT_HIGH_WATER_BYTES, OUTPUT_LOW_WATER_BYTES
 from nexo.node import Node
 from nexo.protocols.logins import Login
@@ -21,27 +21,30 @@ from nexo.protocols.native.frames import error_frame
 from nexo.protocols.native.opcodes import VERSION
 from nexo.protocols.native.session import NativeSession
 from nexo.protocols.session import Output, Session
+from nexo.server.accepting import Acceptor, bound
+from nexo.server.tls import Certificates, certificate_name
 
 log: Final = logging.getLogger("nexo.listener")
 
 HTTP_METHODS: Final = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC")
 NATIVE_ONLY: Final = "this port speaks the Nexo native protocol"
+TLS_ONLY: Final = "this server takes TLS connections only (tls_mode is required)"
+
+
+def http_refusal(text: str) -> bytes:
+    """400 with a text, after which the connection closes."""
+    body = f"{text}\n".encode()
+    head = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 def refusal(first: bytes) -> bytes:
     """A short answer, in the peer's own language where it has one, to a greeting that is not ours."""
     if first[:4] in HTTP_METHODS:
-        body = f"{NATIVE_ONLY}, not HTTP\n".encode()
-        return (
-            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-            % (
-                len(body),
-                body,
-            )
-        )
+        return http_refusal(f"{NATIVE_ONLY}, not HTTP (the setting http is off)")
     if first[:1] == b"\x16":
         return b"\x15\x03\x03\x00\x02\x02\x28"  # TLS alert: fatal, handshake failure (RFC 8446, 6.2)
-    if first[:1] in b"*" or first[:4].upper() in (b"PING", b"HELL", b"AUTH", b"INFO"):
+    if is_resp(first):
         return f"-ERR {NATIVE_ONLY}, not RESP\r\n".encode()
     kind = (
         "not MQTT" if first[:1] == b"\x10" else f"whose first byte is 0x{VERSION:02x}, not 0x{first[0]:02x}"
@@ -49,44 +52,110 @@ def refusal(first: bytes) -> bytes:
     return f"nexo: {NATIVE_ONLY}, {kind}\r\n".encode()
 
 
+def is_resp(first: bytes) -> bool:
+    """Whether a greeting looks like Redis'."""
+    return first[:1] in b"*" or first[:4].upper() in (b"PING", b"HELL", b"AUTH", b"INFO")
+
+
+def plain_refusal(first: bytes) -> bytes:
+    """As `refusal`, to a peer that must use TLS and does not."""
+    if first[0] == VERSION:
+        return error_frame(0, NotAuthorizedError(f"{TLS_ONLY}: connect with tls=True or --tls"))
+    if first[:4] in HTTP_METHODS:
+        return http_refusal(f"{TLS_ONLY}: ask with https://")
+    return f"{'-ERR ' if is_resp(first) else 'nexo: '}{TLS_ONLY}\r\n".encode()
+
+
+def undecided(first: bytes) -> bool:
+    """Whether what has come may still become a method of HTTP."""
+    return len(first) < 4 and any(method.startswith(first) for method in HTTP_METHODS)
+
+
+class HttpProtocol(Protocol):
+    """What the listener knows of an HTTP connection: it is an asyncio protocol."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+
+
+class HttpHandler(Protocol):
+    """Who serves HTTP. A connection's `ended` is called when it is lost; `deadline` is that of its first head."""
+
+    def connection(self, deadline: float, ended: Callable[[HttpProtocol], None]) -> HttpProtocol: ...
+
+
 class Peer:
-    """One connection that has a protocol. `id` counts connections; `since` is node time in ms."""
+    """One connection that has a protocol; `session` is None for HTTP.
 
-    __slots__ = ("id", "output", "session", "since")
+    `id` counts connections; `since` is node time in ms; `certificate` is whom its certificate names.
+    """
 
-    def __init__(self, id: int, session: Session, output: Output, since: int) -> None:
+    __slots__ = ("address", "certificate", "id", "output", "session", "since", "tls")
+
+    def __init__(self, id: int, session: Session | None, output: asyncio.Transport, since: int) -> None:
         self.id = id
         self.session = session
-        self.output = output
+        self.output: Output = output
+        self.address = named(output.get_extra_info("peername"))
         self.since = since
+        self.tls = output.get_extra_info("sslcontext") is not None
+        self.certificate = certificate_name(output) if self.tls else ""
 
 
 class Greeting(asyncio.Protocol):
-    """A connection whose protocol is not known yet. One byte decides; HTTP and RESP show four."""
+    """A connection whose protocol is not known yet. One byte decides; HTTP and RESP show four.
 
-    def __init__(self, listener: Listener) -> None:
+    `deadline` is the loop's time by which its first command must be complete; None counts from now. `refused`:
+    it is not TLS and has to be.
+    """
+
+    def __init__(self, listener: Listener, deadline: float | None = None, *, refused: bool = False) -> None:
         self._listener = listener
         self._transport: asyncio.Transport | None = None
+        self._deadline = deadline
+        self._refused = refused
         self._timer: asyncio.TimerHandle | None = None
         self._session: Session | None = None
+        self._first = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's; they only behave like them.
         self._transport = cast(asyncio.Transport, transport)
         if not self._listener.admit(self, self._transport):
             return
-        self._timer = asyncio.get_running_loop().call_later(self._listener.greeting_seconds, self._expire)
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:
+            self._deadline = loop.time() + self._listener.greeting_seconds
+        self._timer = loop.call_at(self._deadline, self._expire)
 
     def data_received(self, data: bytes) -> None:
-        assert self._transport is not None
+        assert self._transport is not None and self._deadline is not None
         if self._transport.is_closing():
             return
-        if data[0] == VERSION:
+        data = self._first + data
+        if undecided(data):
+            self._first = data
+        elif self._refused:
+            self._refuse(plain_refusal(data))
+        elif data[0] == VERSION:
             self._session = self._listener.open_session(self, self._transport)
             self._session.data_received(data)
+        elif data[:4] in HTTP_METHODS and self._listener.http is not None:
+            self.cancel()  # HTTP keeps the deadline from here on
+            self._listener.open_http(self, self._transport, self._deadline, data)
         else:
-            self._transport.write(refusal(data))
-            self._transport.close()
+            self._refuse(refusal(data))
+
+    def eof_received(self) -> bool:
+        """The peer sends no more: what it has sent may be too short to tell a protocol by."""
+        if self._first and self._transport is not None and not self._transport.is_closing():
+            self._refuse(plain_refusal(self._first) if self._refused else refusal(self._first))
+        return False
+
+    def _refuse(self, answer: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(answer)
+        self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.cancel()
@@ -111,6 +180,8 @@ class Greeting(asyncio.Protocol):
             reason = f"nexo: no greeting within {self._listener.greeting_seconds:g} seconds\r\n"
             self._transport.write(reason.encode())
             self._transport.close()
+        elif self._session.parked:  # its login is looked at
+            self._timer = asyncio.get_running_loop().call_later(self._listener.greeting_seconds, self._expire)
         elif not self._session.started or not self._session.admitted():
             wanted = "complete command" if self._session.admitted() else "login"
             reason = f"no {wanted} within {self._listener.greeting_seconds:g} seconds"
@@ -137,23 +208,36 @@ class Listener:
         connections_max: int,
         greeting_seconds: float,
         closing_seconds: float,
+        certificates: Certificates | None = None,
+        tls_required: bool = False,
     ) -> None:
         self.greeting_seconds = greeting_seconds
+        self.certificates = certificates
+        self.tls_required = tls_required
+        # Set while HTTP is served.
+        self.http: HttpHandler | None = None
         self._node = node
         self._info = info
         self._connections_max = connections_max
         self._closing_seconds = closing_seconds
         self._greetings: set[Greeting] = set()
         self._sessions: dict[Session, Peer] = {}
+        self._http_peers: dict[HttpProtocol, Peer] = {}
         self._last_peer = 0
         self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._empty = asyncio.Event()
         self._empty.set()
         self.accepted = 0
-        self.refused = 0
+        self._refused = 0
 
     async def bind(self, host: str, port: int) -> tuple[str, int]:
         """Take the address, without accepting yet; returns it. OSError when it is taken or not ours."""
+        if self.certificates is not None:
+            sockets = await bound(host, port)
+            self._acceptor = Acceptor(sockets, self.certificates, self._greet, self.greeting_seconds)
+            address = sockets[0].getsockname()
+            return str(address[0]), int(address[1])
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Greeting(self), host, port, backlog=1024, start_serving=False
         )
@@ -162,8 +246,14 @@ class Listener:
 
     async def start(self) -> None:
         """Accept connections."""
-        assert self._server is not None
-        await self._server.start_serving()
+        if self._acceptor is not None:
+            self._acceptor.start()
+        else:
+            assert self._server is not None
+            await self._server.start_serving()
+
+    def _greet(self, secure: bool, deadline: float) -> Greeting:
+        return Greeting(self, deadline, refused=self.tls_required and not secure)
 
     @property
     def connections_max(self) -> int:
@@ -171,14 +261,19 @@ class Listener:
 
     def peers(self) -> list[Peer]:
         """The connections that have a protocol, the oldest first."""
-        return list(self._sessions.values())
+        found = [*self._sessions.values(), *self._http_peers.values()]
+        found.sort(key=lambda peer: peer.id)
+        return found
 
     def close(self, id: int, reason: str) -> bool:
         """Close one connection in order: its client is told, and may read what was written. False: no such one."""
-        for peer in self._sessions.values():
+        for peer in self.peers():
             if peer.id == id:
-                peer.session.going_away(0, reason)
-                peer.session.finish()
+                if peer.session is not None:
+                    peer.session.going_away(0, reason)
+                    peer.session.finish()
+                else:
+                    peer.output.close()
                 return True
         return False
 
@@ -195,15 +290,25 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """Connections that are open, greeted or not."""
-        return len(self._greetings) + len(self._sessions)
+        """Connections that are open, greeted or not, those in a handshake included."""
+        return self._admitted + (self._acceptor.pending if self._acceptor is not None else 0)
+
+    @property
+    def _admitted(self) -> int:
+        return len(self._greetings) + len(self._sessions) + len(self._http_peers)
+
+    @property
+    def refused(self) -> int:
+        """Connections that were one too many, ever."""
+        return self._refused + (self._acceptor.refused if self._acceptor is not None else 0)
 
     def admit(self, greeting: Greeting, transport: asyncio.Transport) -> bool:
         """Count a new connection, or refuse it with an error frame when there are too many."""
         self._greetings.add(greeting)
         self._empty.clear()
-        if self.connections > self._connections_max:
-            self.refused += 1
+        # Those in a handshake are bounded by themselves, and this one is still among them.
+        if self._admitted > self._connections_max:
+            self._refused += 1
             reason = f"connections_max is {self._connections_max}"
             transport.write(error_frame(0, LimitExceededError(reason)))
             transport.close()
@@ -225,10 +330,33 @@ class Listener:
         session = NativeSession(self._node, transport, self, self._info)
         session.address = named(transport.get_extra_info("peername"))
         self._greetings.discard(greeting)
-        self._last_peer += 1
-        self._sessions[session] = Peer(self._last_peer, session, transport, int(self._node.driver.now()))
+        peer = self._peer(session, transport)
+        session.certificate = peer.certificate
+        certified = self._info.logins.by_certificate(peer.certificate)
+        if certified is not None:
+            session.admit(certified)
+        self._sessions[session] = peer
         transport.set_protocol(session)  # type: ignore[arg-type]  # called like a Protocol, without being one
         return session
+
+    def open_http(
+        self, greeting: Greeting, transport: asyncio.Transport, deadline: float, data: bytes
+    ) -> None:
+        """Make the connection one of HTTP, and hand over the bytes that have come already."""
+        assert self.http is not None
+        protocol = self.http.connection(deadline, self._http_gone)
+        self._http_peers[protocol] = self._peer(None, transport)
+        self.forget(greeting)
+        transport.set_protocol(cast(asyncio.BaseProtocol, protocol))
+        protocol.connection_made(transport)
+        protocol.data_received(data)
+
+    def _peer(self, session: Session | None, transport: asyncio.Transport) -> Peer:
+        self._last_peer += 1
+        return Peer(self._last_peer, session, transport, int(self._node.driver.now()))
+
+    def _http_gone(self, protocol: HttpProtocol) -> None:
+        self._http_peers.pop(protocol, None)
 
     # Told by sessions.
 
@@ -261,6 +389,8 @@ class Listener:
         """
         if self._server is not None:
             self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.stop()
         for session in list(self._sessions):
             session.going_away(int(seconds * 1000), "the server is shutting down")
         for session in list(self._sessions):
@@ -275,7 +405,7 @@ class Listener:
 
     def abort(self) -> None:
         """Drop every connection at once."""
-        for peer in list(self._sessions.values()):
+        for peer in self.peers():
             peer.output.abort()
         for greeting in list(self._greetings):
             greeting.abort()

@@ -12,7 +12,8 @@ from starlette.types import Message
 
 from nexo.brokers.journal import MEMORY
 from nexo.brokers.message import STRING
-from nexo.server.http.access import Access
+from nexo.protocols.logins import NOBODY
+from nexo.server.http.access import LOGIN, Access
 from nexo.server.http.routing import Call
 from nexo.server.http.streams import append
 from tests.brokers.batchkit import NAME, Bench
@@ -24,9 +25,15 @@ def posted(bench: Bench, body: object) -> Call:
     async def receive() -> Message:
         return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
 
-    scope = {"type": "http", "headers": [], "query_string": b"", "path_params": {"stream": NAME.decode()}}
+    scope = {
+        "type": "http",
+        "headers": [],
+        "query_string": b"",
+        "path_params": {"stream": NAME.decode()},
+        LOGIN: NOBODY,
+    }
     nobody: Any = None  # the server's other parts, which no append asks
-    return Call(Request(scope, receive), Access(bench.node, nobody, nobody, nobody))
+    return Call(Request(scope, receive), Access(bench.node, *[nobody] * 7))
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from os import PathLike
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,7 @@ from nexo.client.dialing import Reconnect
 from nexo.client.events import Event
 from nexo.client.greeting import ServerInfo
 from nexo.client.portal import Portal, portal
+from nexo.client.tls import Tls
 
 if TYPE_CHECKING:
     from nexo.client import embedded as async_embedded
@@ -80,6 +82,7 @@ class Client:
         *,
         host: str = DEFAULT_HOST,
         port: int = DEFAULT_PORT,
+        tls: bool | SSLContext | Tls = False,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         name: str = "",
         user: str | None = None,
@@ -95,6 +98,7 @@ class Client:
                 lambda: async_client.Client.connect(
                     host=host,
                     port=port,
+                    tls=tls,
                     timeout=timeout,
                     name=name,
                     user=user,
@@ -181,6 +185,7 @@ def connect(
     *,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
+    tls: bool | SSLContext | Tls = False,
     timeout: float = DEFAULT_TIMEOUT_SECONDS,
     name: str = "",
     user: str | None = None,
@@ -191,14 +196,15 @@ def connect(
 ) -> Client:
     """A client of the server at `host` and `port`; `with` closes it.
 
-    `timeout`, in seconds, bounds the first connection and each call. A lost connection is sought again
+    `tls` True makes it a TLS connection, to a server whose certificate the system trusts; a Tls says more, an
+    SSLContext everything. `timeout`, in seconds, bounds the first connection and each call. A lost connection is sought again
     for ever; a Reconnect says how, False not to. With False the first attempt to connect must succeed,
     else attempts are made until the timeout. `name` is what the server's log calls the client. `user` and
     `password`, or `token`, say who it is. `on_event` is called with Connected, Disconnected, Reconnected
     and Alarm.
 
     NotConnectedError when there is no connection in time, NotAuthorizedError for wrong credentials,
-    InvalidArgumentError for a timeout that is none.
+    InvalidArgumentError for a timeout that is none, and for files of `tls` that cannot be used.
     """
     return Client(
         portal(),
@@ -206,6 +212,7 @@ def connect(
             lambda: async_client.connect(
                 host=host,
                 port=port,
+                tls=tls,
                 timeout=timeout,
                 name=name,
                 user=user,

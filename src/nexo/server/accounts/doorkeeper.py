@@ -1,4 +1,4 @@
-"""Who may come in: looks at credentials for every protocol, and at the files of accounts for changes.
+"""Who may come in: looks at credentials for every protocol.
 
 A password is verified in a thread, since that takes 50 ms by design, and remembered while the files are as they
 are, since a client over HTTP shows it with each request. Runs in the loop.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -28,8 +27,6 @@ from nexo.server.accounts.throttle import Throttle, network
 
 log: Final = logging.getLogger("nexo.accounts")
 
-LOOK_SECONDS: Final = 1.0
-"""How often the files are asked whether they have changed."""
 REMEMBERED_MAX: Final = 1_000
 """Passwords that were right, of which none is kept itself."""
 REFUSED: Final = "wrong user or password"
@@ -58,9 +55,7 @@ class Doorkeeper(Logins):
         self._key = secrets.token_bytes(32)
         self._remembered: dict[bytes, Login] = {}
         self._threads: ThreadPoolExecutor | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._looked_ms = now_ms()
-        self._seen = self._stamps()
         self._take(read_book(own, self._shared))
 
     @property
@@ -75,44 +70,35 @@ class Doorkeeper(Logins):
 
     # The files.
 
-    def start(self) -> None:
-        """Look at the files from now on."""
-        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+    @property
+    def paths(self) -> list[str]:
+        """The files that have accounts."""
+        return [str(file) for file in (self._own, *self._shared)]
 
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _stamps(self) -> list[tuple[int, int, int] | None]:
-        return [_stamp(file) for file in (self._own, *self._shared)]
-
-    def _look(self) -> None:
-        if self._stamps() != self._seen:
-            self.reload()
-        else:
-            since, self._looked_ms = self._looked_ms, self._now_ms()
-            ends = (entry_until(entry.token.expires) for entry in self.book.tokens.values())
-            if any(since < end <= self._looked_ms for end in ends if end):
-                self.changed()
-        self.start()
-
-    def reload(self) -> None:
-        """Read the files again. What is wrong with them is logged, and the accounts of before stand."""
-        self._seen = self._stamps()
+    def load(self) -> None:
+        """Read the files again. ConfigError, and the accounts of before stand, when something is wrong with them."""
         try:
             book = read_book(self._own, self._shared)
             if self.on and not book.accounts:
                 raise ConfigError(f"there are no accounts in {self._own} any more")
         except ConfigError as error:
             self.broken = str(error)
-            log.error("the accounts stay as they were: %s", error)
-            return
+            raise
         self.broken = ""
         self._take(book)
-        log.info("%d accounts read", len(book.accounts))
         self.changed()
+
+    def look(self) -> None:
+        """Called now and then: tokens end."""
+        since, self._looked_ms = self._looked_ms, self._now_ms()
+        ends = (entry_until(entry.token.expires) for entry in self.book.tokens.values())
+        if any(since < end <= self._looked_ms for end in ends if end):
+            self.changed()
+
+    def stop(self) -> None:
+        """Nobody is let in any more."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def renewed(self, login: Login) -> Login | None:
         """What a login that was given is worth now; None when its connection must end."""
@@ -129,6 +115,8 @@ class Doorkeeper(Logins):
             return None
         kind, _, id = login.credential.partition(" ")
         if kind == "token" and id not in self.book.accounts[login.account].tokens:
+            return None
+        if kind == "certificate" and self.book.certificates.get(id) != login.account:
             return None
         return Login(self.book.grants[login.account], login.credential, login.until)
 
@@ -177,9 +165,8 @@ class Doorkeeper(Logins):
         self._admit(waiter, address, f"token {entry.id!r}" if entry is not None else "a token", refuse)
 
     def by_certificate(self, name: str) -> Login | None:
-        """The login of a client certificate, whose chain has been verified; None: it is of no account."""
         account = self.book.certificates.get(name)
-        return Login(self.book.grants[account], "certificate", 0) if account is not None else None
+        return Login(self.book.grants[account], f"certificate {name}", 0) if account is not None else None
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._threads is None:
@@ -232,12 +219,3 @@ class Doorkeeper(Logins):
 def entry_until(expires: datetime | None) -> int:
     """When a token ends, in ms; 0 for never."""
     return int(expires.timestamp() * 1000) if expires is not None else 0
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    """What tells one state of a file from another; None when it is not there."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final
 
 import uvicorn
@@ -21,8 +21,10 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from nexo.limits import HTTP_CONNECTIONS_MAX, KEY_BYTES_MAX
+from nexo.server.accepting import Acceptor
 from nexo.server.http import connections, pubsub, queues, slow, store, streams
 from nexo.server.http.access import Access
+from nexo.server.http.connection import HttpConnection, PlainRefused
 from nexo.server.http.guard import Guard
 from nexo.server.http.metrics import Metrics
 from nexo.server.http.openapi import Described
@@ -30,6 +32,7 @@ from nexo.server.http.overview import Monitor, OverviewRoutes
 from nexo.server.http.problems import Refused, answer_refused
 from nexo.server.http.routing import Route, starlette_routes
 from nexo.server.http.static import Static, no_such_route
+from nexo.server.listener import HttpProtocol
 
 log: Final = logging.getLogger("nexo.http")
 
@@ -89,6 +92,8 @@ class HttpServer:
         self._monitor = Monitor(access)
         self._socket: socket.socket | None = None
         self._uvicorn: _Uvicorn | None = None
+        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._running: asyncio.Task[None] | None = None
         self.host = ""
         self.port = 0
@@ -124,7 +129,7 @@ class HttpServer:
             uvicorn.Config(
                 application(self.access, self._monitor, hosts),
                 loop="none",
-                http="h11",
+                http=HttpConnection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -138,18 +143,54 @@ class HttpServer:
             )
         )
         self._monitor.start()
-        self._running = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
+        # The sockets are ours, uvicorn has the connections.
+        self._running = asyncio.create_task(self._uvicorn.serve(sockets=[]))
         while not self._uvicorn.started and not self._running.done():
             await asyncio.sleep(0)
         if self._running.done():
             self._running.result()
+        listener = self.access.listener
+        if listener.certificates is None:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: self.connection(None, None), sock=self._socket, backlog=1024
+            )
+        else:
+            self._acceptor = Acceptor(
+                [self._socket], listener.certificates, self._accepted, listener.greeting_seconds
+            )
+            self._acceptor.start()
+        listener.http = self
         address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-        log.info("HTTP API and dashboard on http://%s", address)
+        scheme = "https" if listener.tls_required else "http"
+        log.info("HTTP API and dashboard on %s://%s", scheme, address)
+
+    def _accepted(self, secure: bool, deadline: float) -> asyncio.Protocol:
+        if self.access.listener.tls_required and not secure:
+            return PlainRefused(deadline)
+        return self.connection(deadline, None)
+
+    def connection(
+        self, deadline: float | None, ended: Callable[[HttpProtocol], None] | None
+    ) -> HttpConnection:
+        """A connection's protocol, whose first head must have come by `deadline`; see HttpHandler."""
+        assert self._uvicorn is not None
+        return HttpConnection(
+            self._uvicorn.config,
+            self._uvicorn.server_state,
+            head_seconds=self.access.listener.greeting_seconds,
+            deadline=deadline,
+            ended=ended,
+        )
 
     async def stop(self) -> None:
         """Accept no more, end event streams and long polls, answer what is under way, close."""
         self.access.closing.set()
         self._monitor.stop()
+        self.access.listener.http = None
+        if self._server is not None:
+            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.stop()
         if self._uvicorn is not None and self._running is not None:
             self._uvicorn.should_exit = True
             await self._running

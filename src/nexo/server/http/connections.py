@@ -18,18 +18,21 @@ CONNECTIONS: Final = "/api/v1/connections"
 def described(peer: Peer) -> dict[str, object]:
     """A connection for an answer."""
     session = peer.session
-    subscriptions = session.subscriptions.values()
+    subscriptions = session.subscriptions.values() if session is not None else ()
+    waiting = int(session.outbox.bytes) if session is not None else 0
     return {
         "id": peer.id,
-        "protocol": session.protocol,
-        "address": session.address,
-        "account": session.login.account,
-        "name": session.name.decode(errors="replace"),
+        "protocol": session.protocol if session is not None else "http",
+        "address": peer.address,
+        "account": session.login.account if session is not None else "",
+        "tls": peer.tls,
+        "certificate": peer.certificate,
+        "name": session.name.decode(errors="replace") if session is not None else "",
         "since": peer.since,
         "subscriptions": len(subscriptions),
-        "pending_bytes": int(session.outbox.bytes) + peer.output.get_write_buffer_size(),
+        "pending_bytes": waiting + peer.output.get_write_buffer_size(),
         "dropped": sum(int(one.dropped) for one in subscriptions),
-        "blocked": session.blocked,
+        "blocked": session.blocked if session is not None else False,
     }
 
 

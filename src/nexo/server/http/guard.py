@@ -114,6 +114,9 @@ class Guard:
         given = headers.get("authorization")
         nobody = self._logins.nobody
         if given is None or scope["path"] in PROBES or nobody is NOBODY:
+            certified = self._logins.by_certificate(scope.get("state", {}).get("certificate", ""))
+            if certified is not None:
+                return certified
             if nobody.grants.permissions or scope["path"] in PROBES:
                 return nobody
             raise NotAuthorizedError("this server has accounts: log in")

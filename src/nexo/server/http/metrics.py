@@ -52,6 +52,19 @@ METRICS: Final = [
     Named("nexo_logins_succeeded", "counter", "Logins with right credentials", "accounts.succeeded"),
     Named("nexo_logins_failed", "counter", "Logins refused", "accounts.failed"),
     Named("nexo_http_connections", "gauge", "Open HTTP connections", "connections.http"),
+    Named(
+        "nexo_tls_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "When the TLS certificate ends, in seconds since 1970; missing without TLS",
+        "tls.expires_at",
+        MILLI,
+    ),
+    Named(
+        "nexo_tls_certificate_stale",
+        "gauge",
+        "1 while changed certificate files could not be read, and the old certificate is used",
+        "tls.stale",
+    ),
     Named("nexo_resident_memory_bytes", "gauge", "Resident memory of the process", "memory.rss_bytes"),
     Named(
         "nexo_loop_lag_seconds",
@@ -259,6 +272,8 @@ def number(overview: Overview, source: str) -> float | None:
     """A number of the overview by its path."""
     if source == "storage.writable":
         return float(overview["storage"]["state"] == "ok")
+    if source == "tls.stale":
+        return float(overview["tls"]["error"] != "")
     value: object = overview
     for name in source.split("."):
         assert isinstance(value, dict)

@@ -125,6 +125,7 @@ class Monitor:
         access = self._access
         node, listener, journal = access.node, access.listener, access.keeper.journal
         now = int(node.driver.now())
+        certificates = listener.certificates
         store, pubsub = node.store, node.pubsub
         queues, streams = node.queues.counts(), node.streams.counts()
         reasons = self.reasons()
@@ -149,6 +150,12 @@ class Monitor:
                 "refused": listener.refused,
                 "max": listener.connections_max,
                 "http": access.http_connections(),
+            },
+            "tls": {
+                "on": certificates is not None,
+                "required": listener.tls_required,
+                "expires_at": int(certificates.expires_at * 1000) if certificates is not None else None,
+                "error": certificates.error if certificates is not None else "",
             },
             "memory": {
                 "rss_bytes": rss_bytes(),
