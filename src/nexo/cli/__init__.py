@@ -40,7 +40,7 @@ def _run(arguments: list[str]) -> int:
             sys.stdout.write(version_line() + "\n")
             sys.stdout.flush()
             return exits.OK
-        if arguments[:1] == [COMPACTION]:
+        if arguments[:1] == [COMPACTION] and len(arguments) == 3:
             from nexo.server import compaction
 
             return compaction.main(arguments[1:])

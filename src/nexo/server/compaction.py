@@ -8,7 +8,7 @@ they lie, and names the files that must stay.
 The process inherits the lock of the data directory and ends with the server, whose end it hears of on standard
 input: the next server never reads a directory in which files are being removed.
 
-    nexo compaction FOLDER FILE        everything before log file FILE; in no help, for the server alone
+    nexo __compaction FOLDER FILE        everything before log file FILE; in no help, for the server alone
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-COMPACTION: Final = "compaction"
-"""The subcommand of the child process that compacts the log (compaction.py)."""
+COMPACTION: Final = "__compaction"
+"""The subcommand of the child process that compacts the log (compaction.py). Nobody types it by accident: only a
+child of the server, which holds the directory's lock, may do that."""
 
 INTERPRETER: Final = "bin/python"
 """In the folder that the loader unpacks."""
