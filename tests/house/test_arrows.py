@@ -79,6 +79,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "nexo.server.accounts": {"argon2", "msgspec", "tomlkit"},
     "nexo.server.http": {"h11", "msgspec", "prometheus_client", "starlette", "uvicorn"},
     "nexo.client": {"msgspec"},
+    # What the program itself has loaded, and nobody else: see the module.
+    "nexo.client.tracing": {"msgspec", "opentelemetry"},
     "nexo.client.embedded": {"msgspec", "mypy_extensions", "librt"},
     "nexo.cli": {"click", "msgspec", "uvloop"},
     "nexo": set(),

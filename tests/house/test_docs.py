@@ -11,7 +11,7 @@ from tests.house.sources import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-MENTION = re.compile(r"`((?:src|tests|docs|deploy|examples|benchmarks|requirements|\.ci)/[\w./-]+)`")
+MENTION = re.compile(r"`((?:src|tests|docs|examples|benchmarks|requirements|deploy|tools|\.ci)/[\w./-]+)`")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
 COMMAND = re.compile(r"\bmake ([a-z]+)\b")

@@ -19,8 +19,9 @@ from nexo.client.job import Job
 from nexo.client.member import GroupMessage
 from nexo.client.outcome import Outcome
 from nexo.client.pushing import batch, item, item_of
-from nexo.client.queueinfo import Pushed
-from nexo.client.streaminfo import record_bytes
+from nexo.client.queueinfo import Push, Pushed
+from nexo.client.streaminfo import Publish, record_bytes
+from nexo.client.tracing import carried, carried_by
 from nexo.client.values import HeadersLike
 from nexo.client.writes import (
     append,
@@ -255,7 +256,7 @@ class BatchPubSub:
         headers: HeadersLike = (),
     ) -> Outcome[None]:
         """Send a value to everyone whose filter matches; `retain` keeps it for later subscribers."""
-        payload = publication(topic, value, retain, ttl, ttl_ms, headers, False)
+        payload = publication(topic, value, retain, ttl, ttl_ms, carried(headers), False)
         return self._batch._add(op.PUB, payload, _nothing)
 
     def clear_retained(self, topic: str) -> Outcome[None]:
@@ -284,14 +285,14 @@ class BatchQueue:
         ttl_ms: int | None = None,
     ) -> Outcome[Pushed]:
         """Push a message, with the options of `Queue.push`; its id, and whether it was a duplicate."""
-        content = item(value, priority, delay_ms, at, dedup, group, headers, ttl_ms)
+        content = item(value, priority, delay_ms, at, dedup, group, carried(headers), ttl_ms)
         return self._batch._add(
             op.QUEUE_PUSHX, self._name + batch([content]), lambda reply: read_pushed(reply)[0]
         )
 
     def push_batch(self, items: Iterable[Any]) -> Outcome[list[Pushed]]:
         """Push values, or Push items with options of their own."""
-        payload = self._name + batch(list(map(item_of, items)))
+        payload = self._name + batch(list(map(item_of, carried_by(items, Push))))
         return self._batch._add(op.QUEUE_PUSHX, payload, read_pushed)
 
 
@@ -312,12 +313,12 @@ class BatchStream:
         expected_seq: int | None = None,
     ) -> Outcome[int]:
         """Append a record; its sequence. With `expected_seq` only if this is the last sequence by then."""
-        payload = append(self._name, [record_bytes(value, key, headers)], expected_seq)
+        payload = append(self._name, [record_bytes(value, key, carried(headers))], expected_seq)
         return self._batch._add(op.STREAM_EXTENDED, payload, _first_seq)
 
     def publish_batch(self, items: Iterable[Any], *, expected_seq: int | None = None) -> Outcome[list[int]]:
         """Append values, or Publish items with keys and headers; their sequences."""
-        payload = append(self._name, records_of(items), expected_seq)
+        payload = append(self._name, records_of(carried_by(items, Publish)), expected_seq)
         return self._batch._add(op.STREAM_EXTENDED, payload, _sequences)
 
 

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from nexo.client import values
+from nexo.client.tracing import context_of
+from nexo.client.values import Headers
 from nexo.limits import REASON_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -21,9 +23,10 @@ class Delivery:
     """A message that is lent. Entered with `async with`, it is acked at the end of the block, or nacked with
     the exception that left it as the reason; a cancelled one goes back without counting where it can."""
 
-    __slots__ = ("_data", "_lender", "_type", "_value", "settled")
+    __slots__ = ("_data", "_lender", "_type", "_value", "headers", "settled")
 
-    def __init__(self, lender: Lender[Any], value: bytes, type: Any) -> None:
+    def __init__(self, lender: Lender[Any], headers: Headers, value: bytes, type: Any) -> None:
+        self.headers = headers
         # Set when the program, or the consumer for it, has acked, nacked or released it.
         self.settled: bool = False
         self._lender = lender
@@ -42,6 +45,17 @@ class Delivery:
     def value(self) -> Any:
         """The same as `data`."""
         return self.data
+
+    @property
+    def trace_context(self) -> Any:
+        """The OpenTelemetry context that its headers carry, to be the parent of a span; None when there is none.
+        A handler is called in a span that is its child already."""
+        return context_of(self.headers)
+
+    @property
+    def _number(self) -> int:
+        """What names it in its queue or stream."""
+        raise NotImplementedError
 
     async def ack(self) -> None:
         """It is done. FencedError when it is lent to somebody else by now."""

@@ -30,7 +30,7 @@ class Job(Delivery):
     """
 
     __slots__ = (
-        "_lease", "_leases", "attempts", "enqueued_at_ms", "group", "headers", "id", "priority",
+        "_lease", "_leases", "attempts", "enqueued_at_ms", "group", "id", "priority",
     )  # fmt: skip
 
     def __init__(
@@ -46,13 +46,12 @@ class Job(Delivery):
         value: bytes,
         type: Any,
     ) -> None:
-        super().__init__(leases, value, type)
+        super().__init__(leases, headers, value, type)
         self.id = id
         self.attempts = attempts
         self.priority = priority
         self.enqueued_at_ms = enqueued_at_ms
         self.group = group
-        self.headers = headers
         self._lease = lease
         self._leases = leases
 
@@ -60,6 +59,10 @@ class Job(Delivery):
     def enqueued_at(self) -> datetime:
         """When it was pushed, by the server's clock; in milliseconds it is `enqueued_at_ms`."""
         return utc(self.enqueued_at_ms)
+
+    @property
+    def _number(self) -> int:
+        return self.id
 
     async def ack(self) -> None:
         """It is done; returns when the server has made sure of that. FencedError when the lease has ended."""

@@ -60,7 +60,7 @@ class Leases(Lender[Job]):
     """What one consumer has from one queue. With `heartbeat` the leases do not run out while it has them."""
 
     def __init__(self, connection: Connection, queue: str, type: Any, heartbeat: bool) -> None:
-        super().__init__(connection, f"the consumer of queue {queue!r}")
+        super().__init__(connection, f"the consumer of queue {queue!r}", queue)
         self.name = string(queue)
         self.type = type
         self.acks: Acks[Job] = Acks(connection, self._ack_request, lambda reply, _: refused(reply))

@@ -26,11 +26,13 @@ TRANSIENT: Final = (ConnectionClosedError, NotConnectedError, RequestTimeoutErro
 
 
 class Lender(Generic[D]):
-    """Lends deliveries to one consumer. `what` names it in messages for a person."""
+    """Lends deliveries to one consumer. `what` names it in messages for a person, `source` is its queue or stream."""
 
-    def __init__(self, connection: Connection, what: str) -> None:
+    def __init__(self, connection: Connection, what: str, source: str, group: str = "") -> None:
         self.connection = connection
         self.what = what
+        self.source = source
+        self.group = group
         # What is out and not settled, in the order in which it was lent.
         self.held: dict[D, None] = {}
         # The connection that they were lent on: with it they go.

@@ -83,7 +83,7 @@ class GroupMessage(Delivery):
     that left it as the reason.
     """
 
-    __slots__ = ("_receipt", "_seat", "attempts", "headers", "key", "seq", "timestamp_ms")
+    __slots__ = ("_receipt", "_seat", "attempts", "key", "seq", "timestamp_ms")
 
     def __init__(
         self,
@@ -97,14 +97,17 @@ class GroupMessage(Delivery):
         value: bytes,
         type: Any,
     ) -> None:
-        super().__init__(seat.member, value, type)
+        super().__init__(seat.member, headers, value, type)
         self.seq = seq
         self.attempts = attempts
         self.timestamp_ms = timestamp_ms
         self.key = key
-        self.headers = headers
         self._receipt = receipt
         self._seat = seat
+
+    @property
+    def _number(self) -> int:
+        return self.seq
 
     @property
     def timestamp(self) -> datetime:
@@ -147,7 +150,7 @@ class Member(Lender[GroupMessage]):
     """One consumer of a group, across all its memberships."""
 
     def __init__(self, connection: Connection, stream: str, group: str, type: Any) -> None:
-        super().__init__(connection, f"the consumer of group {group!r} of stream {stream!r}")
+        super().__init__(connection, f"the consumer of group {group!r} of stream {stream!r}", stream, group)
         self.names = string(stream) + string(group)
         self._type = type
         self._seat: Seat | None = None

@@ -7,6 +7,7 @@ from typing import Any, Final
 from nexo.client import values
 from nexo.client.connection import Connection
 from nexo.client.frames import U64, prefixed
+from nexo.client.tracing import context_of
 from nexo.client.values import NO_HEADERS, Headers, HeadersLike
 from nexo.errors import InvalidArgumentError
 from nexo.protocols.native import opcodes as op
@@ -45,6 +46,12 @@ class Message:
         if self._data is _UNDECODED:
             self._data = values.decode(self._value, self._type)
         return self._data
+
+    @property
+    def trace_context(self) -> Any:
+        """The OpenTelemetry context that its headers carry, to be the parent of a span; None when there is none.
+        A callback is called in a span that is its child already."""
+        return context_of(self.headers)
 
     @property
     def is_request(self) -> bool:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Final, Generic, TypeVar, overload
 
 from nexo.errors import NexoError
@@ -93,7 +94,8 @@ class Portal:
 
         async def called(item: Any) -> None:
             argument = item if wrap is None else wrap(self, item)
-            await self._loop.run_in_executor(self._callbacks, function, argument)
+            # The function is called in the context of its message, so that it finds its span.
+            await self._loop.run_in_executor(self._callbacks, copy_context().run, function, argument)
 
         return called
 

@@ -16,6 +16,7 @@ from nexo.client.connection import Connection
 from nexo.client.frames import U32, U64, Reader, string, u64
 from nexo.client.pushing import key as key_element
 from nexo.client.streaminfo import record_bytes
+from nexo.client.tracing import sending
 from nexo.client.values import HeadersLike
 from nexo.errors import NexoError
 from nexo.limits import MIB, PRODUCER_ID_BYTES_MAX
@@ -49,6 +50,7 @@ class Producer:
     def __init__(self, connection: Connection, stream: str, id: str) -> None:
         self.id = id
         self._connection = connection
+        self._stream = stream
         self._head = bytes((op.STREAMX_APPEND,)) + string(stream) + bytes((op.APPEND_PRODUCER,))
         self._head += key_element(id, "a producer's id", PRODUCER_ID_BYTES_MAX)
         self._number = time.time_ns() // 1000
@@ -68,7 +70,8 @@ class Producer:
 
         InvalidArgumentError for a number below the last that the stream does not remember.
         """
-        return await self._append(record_bytes(value, key, headers), 1, number)
+        with sending("publish", self._stream) as trace:
+            return await self._append(record_bytes(value, key, trace.headers(headers)), 1, number)
 
     async def _append(self, records: bytes, count: int, number: int | None) -> int:
         if number is not None:

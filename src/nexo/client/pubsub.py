@@ -11,6 +11,7 @@ from nexo.client.frames import Reader, prefixed, string, u32
 from nexo.client.message import Message
 from nexo.client.routing import Router
 from nexo.client.subscription import Callback, Subscriber, Subscription
+from nexo.client.tracing import sending
 from nexo.client.values import HeadersLike
 from nexo.client.writes import clearing, publication
 from nexo.errors import InvalidArgumentError
@@ -150,8 +151,9 @@ class Topic:
         `retain` keeps it for later subscribers, for `ttl` seconds or `ttl_ms` milliseconds if given. With
         `count` the number of receivers is returned, else None.
         """
-        payload = publication(self.name, value, retain, ttl, ttl_ms, headers, count)
-        reply = await self._connection.data(op.PUB, payload)
+        with sending("publish", self.name) as trace:
+            payload = publication(self.name, value, retain, ttl, ttl_ms, trace.headers(headers), count)
+            reply = await self._connection.data(op.PUB, payload)
         return Reader(reply).u32() if count else None
 
     async def clear_retained(self) -> None:
@@ -172,12 +174,13 @@ class Topic:
             raise InvalidArgumentError(
                 f"a timeout of {seconds} s: 0.001 to request_timeout_ms_max, {REQUEST_TIMEOUT_MS_MAX} ms"
             )
-        block = values.encode_headers(headers)
-        extra = bytes((op.PUB_HEADERS,)) + prefixed(block) if block else b"\x00"
-        payload = string(self.name) + u32(milliseconds, "a timeout") + extra + values.encode(value)
-        # The server keeps the time; it gets the client's own to say so.
-        patience = seconds + self._connection.timeout
-        reader = Reader(await self._connection.data(op.PUB_REQUEST, payload, timeout=patience))
+        with sending("request", self.name) as trace:
+            block = values.encode_headers(trace.headers(headers))
+            extra = bytes((op.PUB_HEADERS,)) + prefixed(block) if block else b"\x00"
+            payload = string(self.name) + u32(milliseconds, "a timeout") + extra + values.encode(value)
+            # The server keeps the time; it gets the client's own to say so.
+            patience = seconds + self._connection.timeout
+            reader = Reader(await self._connection.data(op.PUB_REQUEST, payload, timeout=patience))
         answered = values.decode_headers(reader.prefixed())
         return Message(self.name, reader.rest(), answered, type=type)
 

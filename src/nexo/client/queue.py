@@ -31,6 +31,7 @@ from nexo.client.queueinfo import (
     stored_message,
 )
 from nexo.client.running import Consumer, Runner
+from nexo.client.tracing import sending
 from nexo.client.values import HeadersLike
 from nexo.client.writes import read_pushed
 from nexo.protocols.native import opcodes as op
@@ -132,19 +133,21 @@ class Queue:
         in order. After `ttl_ms` the message expires. With `want_id` its id is returned, which costs a
         little; a duplicate's is that of the first.
         """
-        plain = dedup is None and group is None and ttl_ms is None and at is None
-        if plain and not (priority or delay_ms or headers):
-            content = plain_item(value)
-        else:
-            content = item(value, priority, delay_ms, at, dedup, group, headers, ttl_ms)
-        payload = self._name + _ONE + content
-        if not want_id:
-            if dedup is None:
-                await self._connection.call(op.QUEUE_PUSH, payload)
+        with sending("push", self.name) as trace:
+            headers = trace.headers(headers)
+            plain = dedup is None and group is None and ttl_ms is None and at is None
+            if plain and not (priority or delay_ms or headers):
+                content = plain_item(value)
             else:
-                await self._connection.repeated(op.QUEUE_PUSH, payload)
-            return None
-        return (await self._push_for_ids(payload, dedup is not None))[0].id
+                content = item(value, priority, delay_ms, at, dedup, group, headers, ttl_ms)
+            payload = self._name + _ONE + content
+            if not want_id:
+                if dedup is None:
+                    await self._connection.call(op.QUEUE_PUSH, payload)
+                else:
+                    await self._connection.repeated(op.QUEUE_PUSH, payload)
+                return None
+            return (await self._push_for_ids(payload, dedup is not None))[0].id
 
     @overload
     async def push_batch(self, items: Iterable[Any], *, want_ids: Literal[True]) -> list[Pushed]: ...
@@ -160,15 +163,16 @@ class Queue:
         given = list(items)
         if not given:
             return [] if want_ids else None
-        payload = self._name + batch(list(map(item_of, given)))
-        again = all(isinstance(one, Push) and one.dedup is not None for one in given)
-        if want_ids:
-            return await self._push_for_ids(payload, again)
-        if again:
-            await self._connection.repeated(op.QUEUE_PUSH, payload)
-        else:
-            await self._connection.call(op.QUEUE_PUSH, payload)
-        return None
+        with sending("push", self.name, len(given)) as trace:
+            payload = self._name + batch(list(map(item_of, trace.items(given, Push))))
+            again = all(isinstance(one, Push) and one.dedup is not None for one in given)
+            if want_ids:
+                return await self._push_for_ids(payload, again)
+            if again:
+                await self._connection.repeated(op.QUEUE_PUSH, payload)
+            else:
+                await self._connection.call(op.QUEUE_PUSH, payload)
+            return None
 
     async def _push_for_ids(self, payload: bytes, again: bool) -> list[Pushed]:
         push = self._connection.repeated if again else self._connection.data

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from nexo.client import values
 from nexo.client.frames import U32
 from nexo.client.queueinfo import utc
+from nexo.client.tracing import context_of
 from nexo.client.values import NO_HEADERS, Headers, decode_headers
 from nexo.errors import ProtocolError
 
@@ -46,6 +47,11 @@ class Record:
     def value(self) -> Any:
         """The same as `data`."""
         return self.data
+
+    @property
+    def trace_context(self) -> Any:
+        """The OpenTelemetry context that its headers carry, to be the parent of a span; None when there is none."""
+        return context_of(self.headers)
 
     @property
     def timestamp(self) -> datetime:

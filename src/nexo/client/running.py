@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from nexo.client.delivery import Delivery, reason_for
 from nexo.client.events import log
 from nexo.client.lending import Lender
+from nexo.client.tracing import processing
 from nexo.errors import ConnectionClosedError, NexoError
 
 D = TypeVar("D", bound=Delivery)
@@ -135,9 +136,10 @@ class Runner(Generic[D]):
     async def _handle(self, item: D) -> None:
         """Call the program's function; what it raises is the reason of the nack."""
         try:
-            result: Any = self._function(item)
-            if isawaitable(result):
-                await result
+            with processing(self._lender.source, item.headers, item._number, self._lender.group):
+                result: Any = self._function(item)
+                if isawaitable(result):
+                    await result
         except Exception as error:  # noqa: BLE001
             self.failed += 1
             log.warning("%s: the handler failed on %r", self._lender.what, item, exc_info=error)

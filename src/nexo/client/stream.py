@@ -17,6 +17,7 @@ from nexo.client.record import Page, Record, read_page
 from nexo.client.streaminfo import (
     GroupInfo,
     Place,
+    Publish,
     StreamDefinition,
     StreamInfo,
     key_bytes,
@@ -24,6 +25,7 @@ from nexo.client.streaminfo import (
     place_bytes,
     record_bytes,
 )
+from nexo.client.tracing import sending
 from nexo.client.values import HeadersLike
 from nexo.client.writes import append, records_of
 from nexo.errors import ConnectionClosedError
@@ -62,22 +64,25 @@ class Stream:
         Records with the same `key` go to a group one after another. With `expected_seq` it is appended only
         if this is the last sequence (0: the stream is empty), else SequenceMismatchError.
         """
-        if not headers and expected_seq is None:
-            payload = self._name + _ONE + key_bytes(key) + prefixed(values.encode(value))
-            reply = await self._connection.data(op.STREAM_PUB, payload)
-            return int.from_bytes(reply[4:12], "big")
-        return await self._append([record_bytes(value, key, headers)], expected_seq)
+        with sending("publish", self.name) as trace:
+            headers = trace.headers(headers)
+            if not headers and expected_seq is None:
+                payload = self._name + _ONE + key_bytes(key) + prefixed(values.encode(value))
+                reply = await self._connection.data(op.STREAM_PUB, payload)
+                return int.from_bytes(reply[4:12], "big")
+            return await self._append([record_bytes(value, key, headers)], expected_seq)
 
     async def publish_batch(self, items: Iterable[Any], *, expected_seq: int | None = None) -> list[int]:
         """Append values, or Publish items with keys and headers, in one step: all or none, at most 65,536.
 
         Returns their sequences, which follow one another. `expected_seq` as for `publish`.
         """
-        records = records_of(items)
-        if not records:
+        given = list(items)
+        if not given:
             return []
-        first = await self._append(records, expected_seq)
-        return list(range(first, first + len(records)))
+        with sending("publish", self.name, len(given)) as trace:
+            first = await self._append(records_of(trace.items(given, Publish)), expected_seq)
+        return list(range(first, first + len(given)))
 
     async def _append(self, records: list[bytes], expected_seq: int | None) -> int:
         payload = append(self._name, records, expected_seq)

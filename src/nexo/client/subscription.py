@@ -14,6 +14,7 @@ from nexo.client.events import Caller, log
 from nexo.client.frames import string, u32, u64
 from nexo.client.inbox import Inbox, checked_bounds, policy_code
 from nexo.client.message import Message
+from nexo.client.tracing import called, is_loaded
 from nexo.errors import InvalidArgumentError, NexoError
 from nexo.limits import PENDING_BYTES_DEFAULT, PENDING_MESSAGES_DEFAULT
 from nexo.protocols.native import opcodes as op
@@ -130,7 +131,8 @@ class Subscriber:
         self._teller = (
             Caller(on_dropped, self._losses, f"on_dropped of {topic_filter}") if on_dropped else None
         )
-        self._caller = Caller(callback, self.inbox, f"the callback of {topic_filter}") if callback else None
+        self._callback = callback
+        self._caller = Caller(self._call, self.inbox, f"the callback of {topic_filter}") if callback else None
 
     @property
     def has_callback(self) -> bool:
@@ -164,6 +166,11 @@ class Subscriber:
         if kept and self._caller is not None:
             self._caller.wake()
         return kept
+
+    def _call(self, message: Message) -> Awaitable[None] | None:
+        """Call the program's function, in a span where there are any."""
+        assert self._callback is not None
+        return called(self._callback, message) if is_loaded() else self._callback(message)
 
     def lost(self, messages: int) -> None:
         """So many messages were dropped."""

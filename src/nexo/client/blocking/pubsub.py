@@ -37,6 +37,13 @@ class Message:
         return self._async.data
 
     @property
+    def trace_context(self) -> Any:
+        """The OpenTelemetry context that its headers carry, to be the parent of a span; None when there is none.
+        A callback is called in a span that is its child already.
+        """
+        return self._async.trace_context
+
+    @property
     def is_request(self) -> bool:
         """Whether somebody waits for a reply."""
         return self._async.is_request

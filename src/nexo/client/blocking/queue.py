@@ -45,6 +45,10 @@ class Job:
         self._async: async_job.Job = wrapped
 
     @property
+    def headers(self) -> Headers:
+        return self._async.headers
+
+    @property
     def settled(self) -> bool:
         return self._async.settled
 
@@ -69,10 +73,6 @@ class Job:
         return self._async.group
 
     @property
-    def headers(self) -> Headers:
-        return self._async.headers
-
-    @property
     def data(self) -> Any:
         """The value. InvalidArgumentError when it is not of the type that was asked for."""
         return self._async.data
@@ -81,6 +81,13 @@ class Job:
     def value(self) -> Any:
         """The same as `data`."""
         return self._async.value
+
+    @property
+    def trace_context(self) -> Any:
+        """The OpenTelemetry context that its headers carry, to be the parent of a span; None when there is none.
+        A handler is called in a span that is its child already.
+        """
+        return self._async.trace_context
 
     def ack(self) -> None:
         """It is done; returns when the server has made sure of that. FencedError when the lease has ended."""

@@ -46,6 +46,10 @@ class GroupMessage:
         self._async: async_member.GroupMessage = wrapped
 
     @property
+    def headers(self) -> Headers:
+        return self._async.headers
+
+    @property
     def settled(self) -> bool:
         return self._async.settled
 
@@ -66,10 +70,6 @@ class GroupMessage:
         return self._async.key
 
     @property
-    def headers(self) -> Headers:
-        return self._async.headers
-
-    @property
     def data(self) -> Any:
         """The value. InvalidArgumentError when it is not of the type that was asked for."""
         return self._async.data
@@ -78,6 +78,13 @@ class GroupMessage:
     def value(self) -> Any:
         """The same as `data`."""
         return self._async.value
+
+    @property
+    def trace_context(self) -> Any:
+        """The OpenTelemetry context that its headers carry, to be the parent of a span; None when there is none.
+        A handler is called in a span that is its child already.
+        """
+        return self._async.trace_context
 
     def ack(self) -> None:
         """It is done; returns when the server has made sure of that. FencedError when it is lent anew."""

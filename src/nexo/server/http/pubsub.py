@@ -94,7 +94,7 @@ async def publish(call: Call) -> Response:
     topic = body.topic.encode()
     check_topic(topic)
     call.grants.check(PUBSUB_PUBLISH, topic)
-    value, headers = body.typed(), header_block(body.headers)
+    value, headers = body.typed(), header_block(body.headers, call.trace_context())
     ttl = time_to_live(body.ttl_ms, "value")
     now = await call.access.writable()
     pubsub = call.access.node.pubsub

@@ -52,8 +52,9 @@ class Pushed(Valued, kw_only=True):
     group: str = ""
     headers: Headers = msgspec.field(default_factory=list)
 
-    def item(self) -> Item:
-        """The message as the broker takes it; the broker checks the bounds of times and keys."""
+    def item(self, context: list[tuple[bytes, bytes]]) -> Item:
+        """The message as the broker takes it, with the trace context of its request; the broker checks the bounds of
+        times and keys."""
         ttl = self.ttl_ms if isinstance(self.ttl_ms, int) else 0
         if self.ttl_ms is not UNSET and not 1 <= ttl <= NUMBER_MAX:
             raise InvalidArgumentError(f"ttl_ms {ttl}: leave it out to keep a message for ever")
@@ -68,7 +69,7 @@ class Pushed(Valued, kw_only=True):
             ttl_ms=ttl,
             dedup=self.dedup.encode(),
             group=self.group.encode(),
-            headers=header_block(self.headers),
+            headers=header_block(self.headers, context),
         )
 
 
@@ -291,7 +292,8 @@ async def push(call: Call) -> Response:
         raise LimitExceededError(
             f"{len(body.messages)} messages: messages_per_push_max is {MESSAGES_PER_PUSH_MAX}"
         )
-    items = [message.item() for message in body.messages]
+    context = call.trace_context()
+    items = [message.item(context) for message in body.messages]
     now = await call.access.writable()
     queue = found(call)
     call.access.node.check_write()

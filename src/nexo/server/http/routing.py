@@ -31,7 +31,7 @@ from nexo.protocols.grants import Grants
 from nexo.protocols.stopwatch import SlowRun
 from nexo.server.http.access import LOGIN, Access
 from nexo.server.http.problems import Refused, answer_error, answer_login, answer_refused
-from nexo.server.http.values import quoted, unquoted
+from nexo.server.http.values import TRACEPARENT, TRACEPARENT_FORM, TRACESTATE, quoted, unquoted
 from nexo.server.listener import named
 
 log: Final = logging.getLogger("nexo.http")
@@ -109,6 +109,16 @@ class Call:
         """What the request is about: the names in its path, or the name that its body gives."""
         names = [unquoted(part).decode(errors="replace") for part in self.request.path_params.values()]
         return "/".join(names) or str(getattr(self.given, "name", ""))
+
+    def trace_context(self) -> list[tuple[bytes, bytes]]:
+        """The trace context of the request, as headers of a message; empty when it has none."""
+        headers = self.request.headers
+        parent = headers.get("traceparent", "")
+        if not TRACEPARENT_FORM.fullmatch(parent):
+            return []
+        state = ",".join(headers.getlist("tracestate"))
+        carried = [(TRACEPARENT, parent.encode())]
+        return [*carried, (TRACESTATE, state.encode())] if state else carried
 
     def address(self) -> str:
         """Where the client is, as people write it."""

@@ -186,7 +186,8 @@ async def append(call: Call) -> Response:
     expected = body.expected_seq if isinstance(body.expected_seq, int) else -1
     if body.expected_seq is not UNSET and not 0 <= expected <= NUMBER_MAX:
         raise InvalidArgumentError(f"expected_seq {expected}: it is a sequence, or 0 for none")
-    given = [(one.key.encode(), one.typed(), header_block(one.headers)) for one in body.records]
+    context = call.trace_context()
+    given = [(one.key.encode(), one.typed(), header_block(one.headers, context)) for one in body.records]
     now = await call.access.writable()
     stream = found(call)
     call.access.node.check_write()

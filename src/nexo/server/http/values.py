@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from typing import Any, Final, Literal
@@ -18,6 +19,13 @@ from nexo.protocols.native.frames import join_headers, split_headers
 
 EXACT: Final = 1 << 53
 """JavaScript's numbers are exact up to here; larger ones travel as text."""
+
+TRACEPARENT: Final = b"traceparent"
+TRACESTATE: Final = b"tracestate"
+TRACEPARENT_FORM: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+"""As https://www.w3.org/TR/trace-context says it, 3.2; what is not of this form counts as not sent."""
 
 Type = Literal["str", "json", "int", "bytes"]
 
@@ -81,8 +89,11 @@ def _from_base64(text: str, what: str) -> bytes:
         raise InvalidArgumentError(f"{what} is not base64: {error}") from None
 
 
-def header_block(headers: Headers) -> bytes:
-    """Headers as they travel; b"" for none. Raises InvalidArgumentError and LimitExceededError."""
+def header_block(headers: Headers, context: list[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they travel; b"" for none. Raises InvalidArgumentError and LimitExceededError.
+
+    The request's trace context becomes the message's, unless it has one.
+    """
     if isinstance(headers, dict):
         headers = [Header(name, value) for name, value in headers.items()]
     pairs: list[tuple[bytes, bytes]] = []
@@ -94,6 +105,8 @@ def header_block(headers: Headers) -> bytes:
         else:
             raise InvalidArgumentError(f"header {header.name!r} has neither value nor base64")
         pairs.append((_encoded(header.name, "a header's name"), value))
+    if context and not any(name == TRACEPARENT for name, _ in pairs):
+        pairs += context
     return join_headers(pairs) if pairs else b""
 
 
