@@ -30,7 +30,7 @@ else
 SETUP := $(VENV)/.installed
 endif
 
-.PHONY: help run build dashboard front test lint lint-dashboard test-dashboard wheel dist test-dist format format-dashboard generate screenshots fuzz kill simulate turns bench clean
+.PHONY: help run build dashboard front test lint lint-dashboard test-dashboard wheel dist test-dist format format-dashboard generate screenshots fuzz kill simulate turns floods bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -103,6 +103,9 @@ simulate: $(SETUP)  ## Run a whole node on a simulated disk, with faults, for SE
 
 turns: $(SETUP)  ## Measure the longest turn of the loop with millions of keys and messages alive
 	$(PY) tests/faults/turns.py $(ARGS)
+
+floods: $(SETUP)  ## Flood a server with connections, garbage, huge lengths and slow greetings (ARGS="--connects 20000")
+	$(PY) tests/faults/floods.py $(ARGS)
 
 bench: $(SETUP) $(VENV)/.bench  ## Measure Nexo and its peers; writes docs/benchmarks.md
 	$(PY) benchmarks/run.py $(ARGS)

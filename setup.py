@@ -30,6 +30,7 @@ HOT_MODULES = [
     "src/nexo/protocols/backups.py",
     "src/nexo/protocols/grants.py",
     "src/nexo/protocols/logins.py",
+    "src/nexo/protocols/rates.py",
     "src/nexo/protocols/session.py",
     "src/nexo/protocols/stopwatch.py",
     "src/nexo/protocols/native/audited.py",

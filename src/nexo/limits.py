@@ -128,6 +128,10 @@ PENDING_MESSAGES_DEFAULT: Final = 16_384
 """Messages that may wait for a slow subscription before its policy applies."""
 PENDING_BYTES_DEFAULT: Final = 8 * MIB
 """The same in bytes of payload."""
+RETAINED_DEFAULT: Final = 10_000_000
+"""Retained messages of a node, each a topic of its own: a publisher with a counter in its topics must end."""
+RETAINED_BYTES_DEFAULT: Final = 4096 * MIB
+"""Their topics, values and headers: nothing evicts them."""
 PENDING_REQUESTS_MAX: Final = 100_000
 """Requests waiting for a reply, over the whole node."""
 CHANGES_MAX: Final = 65_536

@@ -25,6 +25,7 @@ from nexo.brokers.pubsub import PubSub
 from nexo.brokers.queue import records as queue_records
 from nexo.brokers.queue.queues import Queues
 from nexo.brokers.requests import Requests
+from nexo.brokers.sleepers import Sleepers
 from nexo.brokers.store import Store
 from nexo.brokers.stream import operations as stream_operations
 from nexo.brokers.stream.streams import Streams
@@ -150,6 +151,7 @@ class Node:
         self.batches = Batches(journal, store, queues, streams)
         self.requests = Requests()
         self.cleaner = Cleaner(journal, queues, streams)
+        self.sleepers = Sleepers()
         self.memory_alarm = Alarm(MEMORY_ALARM)
         self.disk_alarm = Alarm(DISK_ALARM)
         self.now: i64 = driver.now()
@@ -550,7 +552,7 @@ class Node:
         deadline = earlier(deadline, self.queues.advance(now, EXPIRE_BUDGET))
         deadline = earlier(deadline, self.streams.advance(now, EXPIRE_BUDGET))
         self.store.flush_watches()
-        return deadline
+        return earlier(deadline, self.sleepers.advance(now))
 
 
 def make_node(

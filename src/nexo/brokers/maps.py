@@ -170,7 +170,7 @@ class Maps:
                 f"a prefix of {len(prefix)} bytes: map_prefix_bytes_max is {MAP_PREFIX_BYTES_MAX}"
             )
         if len(self._by_prefix) >= STORE_MAPS_MAX:
-            raise LimitExceededError(f"store_maps_max ({STORE_MAPS_MAX}) maps exist")
+            raise LimitExceededError(f"store_maps_max is {STORE_MAPS_MAX}")
         before = self.find(prefix)
         found = StoreMap(prefix, level)
         self._by_prefix[prefix] = found

@@ -28,7 +28,8 @@ from mypy_extensions import i32, i64, mypyc_attr
 from nexo.brokers.journal import FLUSH, MEMORY, Journal
 from nexo.brokers.message import Message
 from nexo.brokers.topics import TopicTree, is_pattern
-from nexo.errors import StorageError
+from nexo.errors import LimitExceededError, StorageError
+from nexo.limits import RETAINED_BYTES_DEFAULT, RETAINED_DEFAULT
 
 RETAIN: Final = 0x20
 FORGET: Final = 0x21
@@ -70,7 +71,8 @@ class Retained:
     """
 
     __slots__ = (
-        "_announced", "_deadlines", "_journal", "_last", "_records", "_topics", "_values", "bytes", "expired", "level",
+        "_announced", "_deadlines", "_journal", "_last", "_records", "_topics", "_values", "bytes", "bytes_max",
+        "count_max", "expired", "level",
         "lost",
     )  # fmt: skip
 
@@ -86,9 +88,22 @@ class Retained:
         self._last: i64 = 0
         self._records: i64 = 0
         self.bytes: i64 = 0
+        self.count_max: i64 = RETAINED_DEFAULT
+        self.bytes_max: i64 = RETAINED_BYTES_DEFAULT
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def check(self, topic: bytes, size: i64) -> None:
+        """Before a `put` of so many bytes of value and headers. LimitExceededError when it would be too much."""
+        old = self._values.get(topic)
+        if old is None and len(self._values) >= self.count_max:
+            raise LimitExceededError(f"retained_max is {self.count_max}")
+        freed: i64 = _size(old.message) if old is not None else 0
+        if self.bytes + len(topic) + size - freed > self.bytes_max:
+            raise LimitExceededError(
+                f"{len(topic) + size} bytes more: retained_bytes_max is {self.bytes_max}, {self.bytes} are taken"
+            )
 
     def put(self, topic: bytes, value: bytes, headers: bytes, expires_at: i64) -> None:
         """Replaces what the topic held; `expires_at` is node time in ms, 0 for never."""

@@ -16,10 +16,12 @@ from mypy_extensions import i64
 from nexo.brokers.alarms import Alarm
 from nexo.brokers.message import Message
 from nexo.brokers.pubsub import Batch, Encoding, Receiver, Subscription
+from nexo.brokers.sleepers import Sleeper
 from nexo.errors import SlowConsumerError
 from nexo.limits import OUTPUT_BYTES_MAX
 from nexo.node import Connected, Node
 from nexo.protocols.logins import NOBODY, Login
+from nexo.protocols.rates import Limiter
 
 DRAIN_BYTES: Final = 256 * 1024
 """How much of what waits is encoded at a time: the next slice only when this one did not block."""
@@ -51,7 +53,7 @@ class Peers(Protocol):
     def gone(self, session: Session) -> None: ...
 
 
-class Session(Receiver, Connected):
+class Session(Receiver, Connected, Sleeper):
     """One connection of one protocol. A protocol adds `run` (its commands) and `notify` (its drops).
 
     Serves as the asyncio protocol of its transport: `data_received`, `pause_writing` and so on are
@@ -81,6 +83,9 @@ class Session(Receiver, Connected):
         self.closed = False
         self.reading = True
         self.awaits_journal = False
+        # What holds it to a rate, if anything does, and whether it is held now.
+        self.limiter: Limiter | None = None
+        self.slowed = False
         # Retained messages of a subscription that is being answered; they go before anything live.
         self.retained: list[Message] = []
         self.retained_next: i64 = 0
@@ -130,6 +135,8 @@ class Session(Receiver, Connected):
         """The transport was there before the session was chosen; nothing to do."""
 
     def data_received(self, data: bytes) -> None:
+        if self.limiter is not None:
+            self.limiter.read += len(data)
         self.take(data)
         self.go_on()
 
@@ -186,8 +193,8 @@ class Session(Receiver, Connected):
     # Flow control.
 
     def held(self) -> bool:
-        """Whether commands must wait: for the peer to read, for a job to finish, or for the disk."""
-        return self.blocked or self.parked or self.closed or self.node.congested
+        """Whether commands must wait: for the peer to read, a job to finish, the disk, or its rate."""
+        return self.blocked or self.parked or self.closed or self.slowed or self.node.congested
 
     def settle(self) -> None:
         """Read from the socket exactly while commands may run."""
@@ -255,10 +262,23 @@ class Session(Receiver, Connected):
                 self.node.begin()
                 self.run()
                 self.running = False
+                if self.limiter is not None:
+                    self.slow_down(self.limiter)
             self.settle()
             if self.node.congested and not self.awaits_journal:
                 self.awaits_journal = True
                 self.node.wait_for_journal(self)
+
+    def slow_down(self, limiter: Limiter) -> None:
+        """Charge what was read and run, and rest when that was too much."""
+        wait = limiter.charge(self.node.now)
+        if wait > 0 and not self.slowed:
+            self.slowed = True
+            self.node.sleepers.add(self, self.node.now + wait)
+
+    def wake(self) -> None:
+        self.slowed = False
+        self.go_on()
 
     def resume(self) -> None:
         """The disk keeps up again."""

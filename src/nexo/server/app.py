@@ -27,6 +27,7 @@ from nexo.server.config import Config
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
 from nexo.server.notify import Notifier
+from nexo.server.origins import Origins, Rates
 from nexo.server.reloading import LOOK_SECONDS, Reloading
 from nexo.server.slow import SlowLog
 from nexo.server.tls import Certificates
@@ -61,6 +62,8 @@ class Server:
         )
         self.audit = AuditLog(config.audit_file)
         self.slow = SlowLog(config.slow_command_ms, self._driver.now)
+        self.node.pubsub.kept.count_max = config.retained_max
+        self.node.pubsub.kept.bytes_max = config.retained_bytes_max
         self._driver.attach(self.node, self.keeper.turn_ended)
         self.doorkeeper = Doorkeeper(
             config.accounts_path,
@@ -93,6 +96,11 @@ class Server:
             closing_seconds=config.shutdown_seconds,
             certificates=self.certificates,
             tls_required=config.tls_mode == "required",
+            origins=Origins(
+                config.connections_per_address_max,
+                Rates(config.commands_per_second, config.bytes_per_second),
+                Rates(config.address_commands_per_second, config.address_bytes_per_second),
+            ),
         )
         self._watchman = Watchman(self.node, self.listener, self.keeper.files, config)
         self.host = config.host

@@ -49,6 +49,7 @@ ACCOUNTS_FILE: Final = "accounts.toml"
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
+Rate = Annotated[int, Meta(ge=0, le=1 << 40)]
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -188,6 +189,40 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connections_max: Annotated[
         Count, Meta(le=1_000_000, description="Open connections; one more is refused with an error.")
     ] = limits.CONNECTIONS_MAX
+    connections_per_address_max: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="Open connections of one IP address; 0 is no bound.")
+    ] = 0
+    commands_per_second: Annotated[
+        Rate, Meta(description="Commands of one connection; more are read later; 0 is no bound.")
+    ] = 0
+    bytes_per_second: Annotated[
+        Rate,
+        Meta(
+            description="Bytes of one connection; more are read later; 0 is no bound.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
+    address_commands_per_second: Annotated[
+        Rate, Meta(description="Commands of all connections of one IP address; 0 is no bound.")
+    ] = 0
+    address_bytes_per_second: Annotated[
+        Rate,
+        Meta(
+            description="Bytes of all connections of one IP address; 0 is no bound.", extra={"unit": "bytes"}
+        ),
+    ] = 0
+    retained_max: Annotated[
+        Count, Meta(le=1 << 40, description="Retained messages; one more topic is refused with an error.")
+    ] = limits.RETAINED_DEFAULT
+    retained_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1 << 62,
+            description="Topics, values and headers of retained messages together.",
+            extra={"unit": "bytes"},
+        ),
+    ] = limits.RETAINED_BYTES_DEFAULT
     frame_bytes_max: Annotated[
         int,
         Meta(

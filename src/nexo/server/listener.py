@@ -22,6 +22,7 @@ from nexo.protocols.native.opcodes import VERSION
 from nexo.protocols.native.session import NativeSession
 from nexo.protocols.session import Output, Session
 from nexo.server.accepting import Acceptor, bound
+from nexo.server.origins import Origin, Origins
 from nexo.server.tls import Certificates, certificate_name
 
 log: Final = logging.getLogger("nexo.listener")
@@ -90,9 +91,11 @@ class Peer:
     `id` counts connections; `since` is node time in ms; `certificate` is whom its certificate names.
     """
 
-    __slots__ = ("address", "certificate", "id", "output", "session", "since", "tls")
+    __slots__ = ("address", "certificate", "ending", "greeting", "id", "output", "session", "since", "tls")
 
-    def __init__(self, id: int, session: Session | None, output: asyncio.Transport, since: int) -> None:
+    def __init__(
+        self, id: int, session: Session | None, output: asyncio.Transport, since: int, greeting: Greeting
+    ) -> None:
         self.id = id
         self.session = session
         self.output: Output = output
@@ -100,6 +103,8 @@ class Peer:
         self.since = since
         self.tls = output.get_extra_info("sslcontext") is not None
         self.certificate = certificate_name(output) if self.tls else ""
+        self.greeting = greeting
+        self.ending: asyncio.TimerHandle | None = None
 
 
 class Greeting(asyncio.Protocol):
@@ -117,6 +122,7 @@ class Greeting(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._session: Session | None = None
         self._first = b""
+        self.origin: Origin | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's; they only behave like them.
@@ -197,6 +203,11 @@ def named(address: object) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(address: object) -> str:
+    """The part of a socket's address that is the same for all connections of a machine; "" for one that has none."""
+    return str(address[0]) if isinstance(address, tuple) else str(address or "")
+
+
 class Listener:
     """All connections of one node, and the sockets they came in by."""
 
@@ -210,6 +221,7 @@ class Listener:
         closing_seconds: float,
         certificates: Certificates | None = None,
         tls_required: bool = False,
+        origins: Origins,
     ) -> None:
         self.greeting_seconds = greeting_seconds
         self.certificates = certificates
@@ -220,6 +232,7 @@ class Listener:
         self._info = info
         self._connections_max = connections_max
         self._closing_seconds = closing_seconds
+        self._origins = origins
         self._greetings: set[Greeting] = set()
         self._sessions: dict[Session, Peer] = {}
         self._http_peers: dict[HttpProtocol, Peer] = {}
@@ -304,15 +317,19 @@ class Listener:
 
     def admit(self, greeting: Greeting, transport: asyncio.Transport) -> bool:
         """Count a new connection, or refuse it with an error frame when there are too many."""
-        self._greetings.add(greeting)
-        self._empty.clear()
-        # Those in a handshake are bounded by themselves, and this one is still among them.
-        if self._admitted > self._connections_max:
+        try:
+            # Those in a handshake are bounded by themselves, and this one is still among them.
+            if self._admitted >= self._connections_max:
+                raise LimitExceededError(f"connections_max is {self._connections_max}")
+            host = host_of(transport.get_extra_info("peername"))
+            greeting.origin = self._origins.enter(host, int(self._node.driver.now()))
+        except LimitExceededError as error:
             self._refused += 1
-            reason = f"connections_max is {self._connections_max}"
-            transport.write(error_frame(0, LimitExceededError(reason)))
+            transport.write(error_frame(0, error))
             transport.close()
             return False
+        self._greetings.add(greeting)
+        self._empty.clear()
         self.accepted += 1
         transport.set_write_buffer_limits(high=OUTPUT_HIGH_WATER_BYTES, low=OUTPUT_LOW_WATER_BYTES)
         sock = transport.get_extra_info("socket")
@@ -330,12 +347,14 @@ class Listener:
         session = NativeSession(self._node, transport, self, self._info)
         session.address = named(transport.get_extra_info("peername"))
         self._greetings.discard(greeting)
-        peer = self._peer(session, transport)
+        peer = self._peer(session, transport, greeting)
         session.certificate = peer.certificate
         certified = self._info.logins.by_certificate(peer.certificate)
         if certified is not None:
             session.admit(certified)
         self._sessions[session] = peer
+        assert greeting.origin is not None
+        session.limiter = self._origins.limiter(greeting.origin, peer.since)
         transport.set_protocol(session)  # type: ignore[arg-type]  # called like a Protocol, without being one
         return session
 
@@ -345,18 +364,21 @@ class Listener:
         """Make the connection one of HTTP, and hand over the bytes that have come already."""
         assert self.http is not None
         protocol = self.http.connection(deadline, self._http_gone)
-        self._http_peers[protocol] = self._peer(None, transport)
-        self.forget(greeting)
+        self._http_peers[protocol] = self._peer(None, transport, greeting)
+        self._greetings.discard(greeting)
+        self._check_empty()
         transport.set_protocol(cast(asyncio.BaseProtocol, protocol))
         protocol.connection_made(transport)
         protocol.data_received(data)
 
-    def _peer(self, session: Session | None, transport: asyncio.Transport) -> Peer:
+    def _peer(self, session: Session | None, transport: asyncio.Transport, greeting: Greeting) -> Peer:
         self._last_peer += 1
-        return Peer(self._last_peer, session, transport, int(self._node.driver.now()))
+        return Peer(self._last_peer, session, transport, int(self._node.driver.now()), greeting)
 
     def _http_gone(self, protocol: HttpProtocol) -> None:
-        self._http_peers.pop(protocol, None)
+        peer = self._http_peers.pop(protocol, None)
+        if peer is not None:
+            self._leave(peer.greeting)
 
     # Told by sessions.
 
@@ -364,17 +386,30 @@ class Listener:
         """A session wants to end: its peer has a while to read what was written to it."""
         peer = self._sessions.get(session)
         if peer is not None:
-            asyncio.get_running_loop().call_later(self._closing_seconds, peer.output.abort)
+            loop = asyncio.get_running_loop()
+            peer.ending = loop.call_later(self._closing_seconds, peer.output.abort)
 
     def gone(self, session: Session) -> None:
         """A session's connection has ended."""
-        self._sessions.pop(session, None)
+        peer = self._sessions.pop(session, None)
+        if peer is not None:
+            # A timer would hold on to the connection's memory until its time, for each one of a crowd.
+            if peer.ending is not None:
+                peer.ending.cancel()
+            peer.greeting.cancel()
+            self._leave(peer.greeting)
         self._check_empty()
 
     def forget(self, greeting: Greeting) -> None:
         """A connection ended before it had a protocol."""
         self._greetings.discard(greeting)
+        self._leave(greeting)
         self._check_empty()
+
+    def _leave(self, greeting: Greeting) -> None:
+        if greeting.origin is not None:
+            self._origins.leave(greeting.origin, int(self._node.driver.now()))
+            greeting.origin = None
 
     def _check_empty(self) -> None:
         if not self._sessions and not self._greetings:

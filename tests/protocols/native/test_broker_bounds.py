@@ -6,16 +6,21 @@ import json
 
 import pytest
 
+from nexo.errors import LimitExceededError
 from nexo.limits import (
     FRAME_BYTES_MAX,
     MEMBERSHIPS_PER_CONNECTION_MAX,
     MIB,
     PAGE_BYTES_MAX,
+    QUEUES_MAX,
+    STORE_MAPS_MAX,
+    STREAMS_MAX,
     WAITS_PER_CONNECTION_MAX,
+    WATCHES_PER_CONNECTION_MAX,
 )
 from tests.vectors.session import Alone
 from tests.vectors.table import LIMIT_EXCEEDED, MESSAGE, TOKEN, Known, req
-from tests.vectors.wire import DATA, OK, b, string, u16, u32
+from tests.vectors.wire import DATA, OK, b, request, string, u16, u32
 
 QUEUE = req(0x10, "s'q' 00")
 STREAM = (req(0x30, "s's' 04 '{\"max_deliveries\":1}'"), req(0x33, "s's' s'g'"))
@@ -67,6 +72,43 @@ def test_memberships_of_a_connection() -> None:
     sent(alone, known, req(0x39, "s's' s'g' s'<consumer>' '<genera>'"), join)
     alone.send(join)
     assert alone.frame().error[0] == LIMIT_EXCEEDED
+
+
+def test_watches_of_a_connection() -> None:
+    alone = Alone()
+    alone.hello()
+    for number in range(WATCHES_PER_CONNECTION_MAX):
+        alone.session.data_received(request(0x0E, number, b("s'k' 00")))
+    alone.turn()
+    assert {one.code for one in alone.rest()} == {DATA}
+    alone.send(request(0x0E, WATCHES_PER_CONNECTION_MAX, b("s'k' 00")))
+    code, message = alone.frame().error
+    assert code == LIMIT_EXCEEDED and "watches_per_connection_max" in message
+    other = alone.beside()
+    other.hello()
+    other.send(request(0x0E, 1, b("s'k' 00")))
+    assert other.frame().code == DATA, "the bound is of a connection"
+
+
+def test_queues_streams_and_maps_of_a_node() -> None:
+    """A loop that creates them ends with an error that names the bound; what is there can be found again."""
+    node = Alone().node
+    for number in range(QUEUES_MAX):
+        node.queues.create(b"%d" % number, {}, node.now)
+    with pytest.raises(LimitExceededError, match=f"queues_max is {QUEUES_MAX}"):
+        node.queues.create(b"one more", {}, node.now)
+    assert node.queues.create(b"1", {}, node.now)[1] is False
+    stream, _ = node.streams.create(b"0", {}, node.now)
+    # To make them all takes seconds: one of them under every name will do.
+    node.streams._streams.update({b"%d" % number: stream for number in range(STREAMS_MAX)})
+    with pytest.raises(LimitExceededError, match=f"streams_max is {STREAMS_MAX}"):
+        node.streams.create(b"one more", {}, node.now)
+    for number in range(STORE_MAPS_MAX):
+        node.store.declare(b"%d/" % number, 1)
+        while node.store.maps.moving is not None:
+            node.turn()
+    with pytest.raises(LimitExceededError, match=f"store_maps_max is {STORE_MAPS_MAX}"):
+        node.store.declare(b"one more/", 1)
 
 
 def pages(alone: Alone, command: bytes, state: str = "") -> list[int]:

@@ -71,7 +71,13 @@ class Publication(Step):
         self._record: i64 = 0
 
     def check(self, plan: Plan) -> None:
-        pass
+        if self.takes_room():
+            self.check_kept()
+
+    def check_kept(self) -> None:
+        """Raises LimitExceededError when one value more cannot be retained."""
+        message = self._message
+        self._pubsub.kept.check(message.topic, len(message.value) + len(message.headers))
 
     def takes_room(self) -> bool:
         return self._retain and not self._clear

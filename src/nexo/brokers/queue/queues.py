@@ -150,7 +150,7 @@ class Queues:
                 f"a queue's name has 1 to QUEUE_NAME_BYTES_MAX ({QUEUE_NAME_BYTES_MAX}) bytes, not {len(name)}"
             )
         if len(self._by_name) >= QUEUES_MAX:
-            raise LimitExceededError(f"QUEUES_MAX ({QUEUES_MAX}) queues exist")
+            raise LimitExceededError(f"queues_max is {QUEUES_MAX}")
         # A queue whose creation was lost with the end of the log may have had the same number.
         first = self._around.journal.numbers_above() + 1
         queue = self._add(name, self._last_number + 1, Definition(given), first, first, now)

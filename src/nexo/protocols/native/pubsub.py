@@ -94,6 +94,7 @@ class PubSubCommands:
         publication = read_publication(self.pubsub, payload, topic, flags, now)
         level = publication.level
         if publication.takes_room():
+            publication.check_kept()
             if level != MEMORY:
                 self.channel.node.check_write()
             else:

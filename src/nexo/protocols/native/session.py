@@ -38,6 +38,7 @@ from nexo.protocols.native.pubsub import EVENTS, PLAIN, PubSubCommands
 from nexo.protocols.native.queue import QueueCommands
 from nexo.protocols.native.store import StoreCommands
 from nexo.protocols.native.stream import StreamCommands
+from nexo.protocols.rates import NO_BOUND
 from nexo.protocols.session import Output, Peers
 from nexo.protocols.stopwatch import SlowRun
 
@@ -115,13 +116,16 @@ class NativeSession(Channel):
     def run_commands(self) -> None:
         incoming = self.frames
         now = self.node.now
-        while True:
+        allowed: i64 = NO_BOUND if self.limiter is None else self.limiter.allowance(now)
+        ran: i64 = 0
+        while ran < allowed:
             status = incoming.next_frame()
             if status != connection.FRAME:
                 if status != connection.NEED_DATA:
                     self.break_off(status)
                 break
             self.started = True
+            ran += 1
             code = incoming.code
             if not self.unrestricted and not self.permitted(code):
                 pass
@@ -135,6 +139,8 @@ class NativeSession(Channel):
                 self.flush()
                 if self.blocked or self.lent_bytes >= LENT_BYTES_MAX:
                     break
+        if self.limiter is not None:
+            self.limiter.ran += ran
         self.flush()
 
     def break_off(self, status: i64) -> None:

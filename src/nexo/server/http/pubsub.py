@@ -101,6 +101,7 @@ async def publish(call: Call) -> Response:
     level = pubsub.kept.level if body.retain else MEMORY
     if body.retain:
         call.access.check_write(level)
+        pubsub.kept.check(topic, len(value) + len(headers))
     if body.retain:
         pubsub.retain(topic, value, headers, now + ttl if ttl else 0)
     receivers = int(pubsub.publish(Message(topic, value, headers, 0)))
