@@ -21,4 +21,11 @@ def environment(**extra: str) -> dict[str, str]:
         if not name.startswith("NEXO_") or name == "NEXO_PURE"
     }
     path = os.pathsep.join(part for part in (str(SOURCE), kept.get("PYTHONPATH")) if part)
-    return {**kept, "PYTHONPATH": path, "NEXO_HUGE_PAGES": "off", "NEXO_HTTP_PORT": "0", **extra}
+    return {
+        **kept,
+        "PYTHONPATH": path,
+        "NEXO_HUGE_PAGES": "off",
+        "NEXO_HTTP_PORT": "0",
+        "XDG_CONFIG_HOME": os.devnull,
+        **extra,
+    }

@@ -59,6 +59,7 @@ FACADES: Final = {
     "BatchQueue": "batch",
     "BatchStream": "batch",
     "Batch": "batch",
+    "Server": "server",
     "Events": "events",
     "Client": "client",
     "EmbeddedClient": "embedded",
@@ -80,7 +81,7 @@ FILES: Final = {
         "Streams",
     ),
     "batch": ("BatchMap", "BatchStore", "BatchPubSub", "BatchQueue", "BatchStream", "Batch"),
-    "client": ("Events", "Client", "EmbeddedClient"),
+    "client": ("Server", "Events", "Client", "EmbeddedClient"),
 }
 """Which facades are written into which module."""
 
@@ -163,7 +164,7 @@ from nexo.client.backupinfo import Backup, BackupProgress
 from nexo.client.client import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TIMEOUT_SECONDS
 from nexo.client.dialing import Reconnect
 from nexo.client.events import Event
-from nexo.client.greeting import ServerInfo
+from nexo.client.serverinfo import ConnectionInfo, ServerStatus, SettingInfo, Top
 from nexo.client.portal import Portal, portal
 from nexo.client.entries import Count, Entry, MapCreated, MapInfo, Scanned, Written
 from nexo.client.lending import WAIT_MS_DEFAULT

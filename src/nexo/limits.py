@@ -263,3 +263,6 @@ DEAD_LETTERS_MAX: Final = 100_000
 """Dead letters of one group; past it the oldest are dropped, and counted."""
 DEAD_LETTERS_BYTES_MAX: Final = 64 * MIB
 """The same in bytes: dead letters are in memory, so that retention cannot take them."""
+
+TOP_LOOKED_AT_MAX: Final = 10_000
+"""Filters among which the busiest are looked for: each costs about a microsecond of a turn."""

@@ -41,6 +41,31 @@ def test_every_command_has_help_with_examples(name: str, command: click.Command)
             assert option.help, f"{option.name} has no help"
 
 
+WITHOUT_JSON = {"serve"}
+"""Their output is no answer: one line says that a server is ready."""
+
+
+def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, however deep."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for sub in command.list_commands(context):
+            found = command.get_command(context, sub)
+            assert found is not None
+            yield from leaves(f"{name} {sub}".strip(), found)
+        if not command.invoke_without_command:
+            return
+    yield name, command
+
+
+def test_every_command_can_print_json() -> None:
+    without = set()
+    for name, command in leaves("", nexo):
+        if not any("--json" in one.opts for one in command.params):
+            without.add(name)
+    assert without == WITHOUT_JSON
+
+
 def test_one_line_for_each_command_is_what_its_help_begins_with() -> None:
     listed = run("--help")
     assert listed.code == 0

@@ -26,7 +26,7 @@ from tests.vectors.table import (
 )
 from tests.vectors.wire import EVENT, NO_RESPONSE, b, frame, header_block, string, u8, u32
 
-PING, HELLO, BACKUP = 0x40, 0x01, 0x43
+PING, HELLO, BACKUP, SERVER_ADMIN = 0x40, 0x01, 0x43, 0x44
 SET, GET, DEL, INCR, CLEAR_ALL, CLEAR_PREFIX = 0x02, 0x03, 0x04, 0x05, 0x06, 0x07
 GETX, DELX, INCRX, MGET, MSET, SCAN, WATCH, UNWATCH = 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
 PUB, SUB, UNSUB, SUBX, UNSUBX, DROPPED, ASK, REPLY = 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28
@@ -104,6 +104,17 @@ for _command in ("02", "03"):
     bad(f"BACKUP {_command} of none", req(BACKUP, f"{_command} i7"), "no backup 7", NOT_FOUND)
 bad("an unknown command of BACKUP", req(BACKUP, "09"), "unknown command 0x09 of BACKUP")
 vector("BACKUP without response", frame(NO_RESPONSE, BACKUP, ID, b"\x01"))
+bad("SERVER_ADMIN without an action", req(SERVER_ADMIN), "the action")
+bad("SERVER_ADMIN of an unknown action", req(SERVER_ADMIN, "s'stop'"), "unknown action 'stop'")
+bad(
+    "SERVER_ADMIN with an unknown argument",
+    req(SERVER_ADMIN, "s'status' '{\"x\":1}'"),
+    "unknown arguments: x",
+)
+bad("SERVER_ADMIN with text for a number", req(SERVER_ADMIN, "s'top' '{\"limit\":\"a\"}'"), "limit 'a'")
+vector("SERVER_ADMIN status", req(SERVER_ADMIN, "s'status'"), data("02 ?*"))
+vector("SERVER_ADMIN top", req(SERVER_ADMIN, "s'top' '{\"limit\":1}'"), data("02 ?*"))
+vector("SERVER_ADMIN without response", frame(NO_RESPONSE, SERVER_ADMIN, ID, b("s'status'")))
 for _opcode in (0x00, 0x20, 0x26, 0x29, 0x2F, 0x42, 0x50, 0x80, 0xFF):
     bad(f"unknown opcode 0x{_opcode:02x}", req(_opcode), "opcode")
 vector("a request without response that fails", frame(NO_RESPONSE, GET, ID, b"\x00"))
@@ -852,6 +863,7 @@ LAYOUTS += [
     ("BACKUP begin", BACKUP, b("01"), True),
     ("BACKUP read", BACKUP, b("02 i1"), True),
     ("BACKUP end", BACKUP, b("03 i1"), True),
+    ("SERVER_ADMIN", SERVER_ADMIN, b("s'status'"), False),
     ("MAP_SET", SET, b("s'key' 61 000000000000ea60 i0 00"), False),
     ("MAP_GET", GET, b("s'key'"), True),
     ("MAP_DEL", DEL, b("s'key'"), True),

@@ -1,4 +1,4 @@
-"""Creating queues and streams: an option of the command line for each option of a definition.
+"""Creating, describing and deleting queues and streams: an option of the command line for each option of a definition.
 
 Owns how a definition is given and how a conflict is told. Which options there are is the subcommand's table.
 """
@@ -6,14 +6,19 @@ Owns how a definition is given and how a conflict is told. Which options there a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from nexo.cli import exits
-from nexo.cli.tables import cell
+from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
+from nexo.cli.tables import cell, write_struct
 from nexo.cli.values import Duration, Size, write_json, write_lines
 from nexo.errors import ResourceConfigConflictError
+
+if TYPE_CHECKING:
+    from nexo.client import Client
 
 Function = Callable[..., Any]
 
@@ -72,3 +77,47 @@ async def create(
     else:
         write_lines([made.status])
     return exits.OK
+
+
+def creating(broker: str, settings: Sequence[Setting], help: str) -> click.Command:
+    """The subcommand `create` of a broker of the client ("queue" or "stream")."""
+
+    @client_command("create", help=help)
+    @click.argument("name")
+    @definition_options(settings)
+    def command(target: Target, as_json: bool, name: str, **options: Any) -> int:
+        return talk(target, lambda client: create(getattr(client, broker).create, name, options, as_json))
+
+    return command
+
+
+def describing(broker: str, help: str) -> click.Command:
+    """The subcommand `describe`."""
+
+    @client_command("describe", help=help)
+    @named_argument(broker)
+    def command(target: Target, as_json: bool, name: str) -> int:
+        async def work(client: Client) -> int:
+            write_struct(await getattr(client, broker).describe(name), as_json)
+            return exits.OK
+
+        return talk(target, work)
+
+    return command
+
+
+def deleting(broker: str, help: str) -> click.Command:
+    """The subcommand `delete`."""
+
+    @client_command("delete", help=help)
+    @named_argument(broker)
+    def command(target: Target, as_json: bool, name: str) -> int:
+        async def work(client: Client) -> int:
+            await getattr(client, broker).delete(name)
+            if as_json:
+                write_json({"name": name, "status": "deleted"})
+            return exits.OK
+
+        return talk(target, work)
+
+    return command

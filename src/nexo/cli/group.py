@@ -28,6 +28,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restore": ("nexo.cli.restore", "Bring a data directory back from a backup."),
     "verify": ("nexo.cli.verify", "Check every record in a data directory."),
     "repair": ("nexo.cli.repair", "Move away what a broker cannot start with."),
+    "status": ("nexo.cli.status", "Say how a broker does."),
+    "clients": ("nexo.cli.clients", "List the connections of a broker, and close one."),
+    "top": ("nexo.cli.top", "Watch what is busy in a broker."),
+    "config": ("nexo.cli.config", "Show and check the settings of a broker."),
+    "context": ("nexo.cli.context", "Name servers, and choose one."),
+    "completion": ("nexo.cli.completion", "Print what completes commands in a shell."),
     "bench": ("nexo.cli.bench", "Load a broker and measure it."),
 }
 """Name → (module with a click command called `command`, one line of help)."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -35,72 +35,90 @@ class Target(NamedTuple):
     token: str | None
 
 
+SHARED: Final = (
+    click.option(
+        "--host", envvar="NEXO_HOST", default="127.0.0.1", show_default=True, help="Where the server is."
+    ),
+    click.option(
+        "--port",
+        envvar="NEXO_PORT",
+        type=click.IntRange(1, 65535),
+        default=7654,
+        show_default=True,
+        help="Its port.",
+    ),
+    click.option(
+        "--timeout",
+        envvar="NEXO_TIMEOUT",
+        type=DURATION,
+        default="5s",
+        show_default=True,
+        help="Longest wait for the connection, and for each answer.",
+    ),
+    click.option(
+        "--tls/--no-tls", envvar="NEXO_TLS", default=False, help="Connect with TLS; so do the files below."
+    ),
+    click.option("--ca-file", envvar="NEXO_CA_FILE", metavar="FILE", help="CAs to trust, not the system's."),
+    click.option("--cert-file", envvar="NEXO_CERT_FILE", metavar="FILE", help="A certificate of our own."),
+    click.option("--key-file", envvar="NEXO_KEY_FILE", metavar="FILE", help="Its key, if not in the same."),
+    click.option(
+        "--user",
+        envvar="NEXO_USER",
+        help="The account; NEXO_PASSWORD has its password, or it is asked for. NEXO_TOKEN has a token.",
+    ),
+)
+"""What all client commands share, and what a context may hold: an option that is added here is in both."""
+
+
+def shared_options(function: Function) -> Function:
+    """The options of SHARED, and `--context`, whose table stands between the environment and the defaults."""
+    for option in reversed((context_option, *SHARED)):
+        function = option(function)
+    return function
+
+
+def shared_parameters() -> list[click.Option]:
+    """The options of SHARED as click has them."""
+
+    def nothing() -> None:
+        """Only carries the options."""
+
+    for option in reversed(SHARED):
+        nothing = option(nothing)
+    return [one for one in click.command()(nothing).params if isinstance(one, click.Option)]
+
+
+def shared_names() -> list[str]:
+    """The names that a context may have."""
+    return [one.name for one in shared_parameters() if one.name]
+
+
+def target_of(
+    *,
+    host: str,
+    port: int,
+    timeout: int,
+    tls: bool,
+    ca_file: str | None,
+    cert_file: str | None,
+    key_file: str | None,
+    user: str | None,
+) -> Target:
+    """The shared options together. Asks for a password when there is a user, and no variable has one."""
+    # Whoever names a file of TLS wants TLS.
+    tls = tls or any((ca_file, cert_file, key_file))
+    return Target(host, port, timeout / 1000, tls, ca_file, cert_file, key_file, *credentials(user))
+
+
 def client_options(function: Function) -> Function:
-    """`--host`, `--port`, `--timeout`, those of TLS and `--user`; the command gets them as `target`."""
+    """The shared options; the command gets them as `target`."""
 
     @wraps(function)
-    def with_target(
-        *,
-        host: str,
-        port: int,
-        timeout: int,
-        tls: bool,
-        ca_file: str | None,
-        cert_file: str | None,
-        key_file: str | None,
-        user: str | None,
-        **others: Any,
-    ) -> Any:
-        # Whoever names a file of TLS wants TLS.
-        tls = tls or any((ca_file, cert_file, key_file))
-        files = (ca_file, cert_file, key_file)
-        target = Target(host, port, timeout / 1000, tls, *files, *credentials(user))
-        return function(target=target, **others)
+    def with_target(*, context: str | None, **given: Any) -> Any:
+        shared = {name: given.pop(name) for name in shared_names()}
+        return function(target=target_of(**shared), **given)
 
-    options = (
-        click.option(
-            "--host", envvar="NEXO_HOST", default="127.0.0.1", show_default=True, help="Where the server is."
-        ),
-        click.option(
-            "--port",
-            envvar="NEXO_PORT",
-            type=click.IntRange(1, 65535),
-            default=7654,
-            show_default=True,
-            help="Its port.",
-        ),
-        click.option(
-            "--timeout",
-            envvar="NEXO_TIMEOUT",
-            type=DURATION,
-            default="5s",
-            show_default=True,
-            help="Longest wait for the connection, and for each answer.",
-        ),
-        click.option(
-            "--tls/--no-tls",
-            envvar="NEXO_TLS",
-            default=False,
-            help="Connect with TLS; so do the files below.",
-        ),
-        click.option(
-            "--ca-file", envvar="NEXO_CA_FILE", metavar="FILE", help="CAs to trust, not the system's."
-        ),
-        click.option(
-            "--cert-file", envvar="NEXO_CERT_FILE", metavar="FILE", help="A certificate of our own."
-        ),
-        click.option(
-            "--key-file", envvar="NEXO_KEY_FILE", metavar="FILE", help="Its key, if not in the same."
-        ),
-        click.option(
-            "--user",
-            envvar="NEXO_USER",
-            help="The account; NEXO_PASSWORD has its password, or it is asked for. NEXO_TOKEN has a token.",
-        ),
-    )
-    for option in reversed(options):
-        with_target = option(with_target)
-    return with_target
+    return shared_options(with_target)
 
 
 def credentials(user: str | None) -> tuple[str | None, str | None, str | None]:
@@ -113,6 +131,23 @@ def credentials(user: str | None) -> tuple[str | None, str | None, str | None]:
         password = click.prompt(f"Password of {user}", hide_input=True, err=True)
     return user, password, None
 
+
+def _use_context(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    # Imported here so that a command line without a file of contexts reads none.
+    from nexo.cli.contexts import table
+
+    ctx.default_map = {**(ctx.default_map or {}), **table(name)}
+    return name
+
+
+context_option = click.option(
+    "--context",
+    envvar="NEXO_CONTEXT",
+    is_eager=True,
+    callback=_use_context,
+    metavar="NAME",
+    help="Take what is not given from this context (`nexo context list`).",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object on each line.")
 

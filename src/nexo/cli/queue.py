@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from nexo.cli import exits, queue_dead, queue_jobs
-from nexo.cli.definitions import COUNT, SIZE, SPAN, WORDS, Setting, create, definition_options
+from nexo.cli.definitions import COUNT, SIZE, SPAN, WORDS, Setting, creating, deleting, describing
 from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
 from nexo.cli.pub import header_option, line_batches
 from nexo.cli.pushing import given
 from nexo.cli.tables import confirmed, write_number, write_struct, write_table
@@ -101,12 +102,7 @@ def row(info: QueueInfo) -> tuple[str | int, ...]:
     return info.name, info.ready, info.delayed, info.leased, info.held, info.dead_letters
 
 
-@register
-@client_command("create")
-@click.argument("name")
-@definition_options(SETTINGS)
-def create_(target: Target, as_json: bool, name: str, **options: Any) -> int:
-    """Create the queue NAME, and print "created", or "unchanged" when it was there.
+CREATE_HELP: Final = """Create the queue NAME, and print "created", or "unchanged" when it was there.
 
     When it is there with other options than those given, the differences are told, and it ends with 3.
 
@@ -117,51 +113,31 @@ def create_(target: Target, as_json: bool, name: str, **options: Any) -> int:
       nexo queue create calls --backoff exponential --backoff-time 1s --backoff-max 10m
       nexo queue create frames --durability memory --messages-max 1000 --overflow drop_oldest
     """
-    return talk(target, lambda client: create(client.queue.create, name, options, as_json))
-
-
-@register
-@client_command("describe")
-@click.argument("name")
-def describe(target: Target, as_json: bool, name: str) -> int:
-    """Print all options of a queue, what it holds, and what it has done. Ends with 1 when there is none.
+DESCRIBE_HELP: Final = """Print all options of a queue, what it holds, and what it has done. Ends with 1 when there is none.
 
     \b
     Examples:
       nexo queue describe mail
       nexo queue describe mail --json | jq .dead_letters
     """
-
-    async def work(client: Client) -> int:
-        write_struct(await client.queue.describe(name), as_json)
-        return exits.OK
-
-    return talk(target, work)
-
-
-@register
-@client_command("delete")
-@click.argument("name")
-def delete(target: Target, as_json: bool, name: str) -> int:
-    """Delete a queue with all its messages. Ends with 1 when there is none.
+DELETE_HELP: Final = """Delete a queue with all its messages. Ends with 1 when there is none.
 
     \b
     Examples:
       nexo queue delete mail
     """
 
-    async def work(client: Client) -> int:
-        await client.queue.delete(name)
-        if as_json:
-            write_json({"name": name, "status": "deleted"})
-        return exits.OK
-
-    return talk(target, work)
+for sub in (
+    creating("queue", SETTINGS, CREATE_HELP),
+    describing("queue", DESCRIBE_HELP),
+    deleting("queue", DELETE_HELP),
+):
+    register(sub)
 
 
 @register
 @client_command("purge")
-@click.argument("name")
+@named_argument("queue")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(target: Target, as_json: bool, name: str, yes: bool) -> int:
     """Delete all messages but the dead letters, and print how many there were. On a terminal it asks first.
@@ -181,7 +157,7 @@ def purge(target: Target, as_json: bool, name: str, yes: bool) -> int:
 
 @register
 @client_command("pause")
-@click.argument("name")
+@named_argument("queue")
 @click.option("--for", "duration", type=DURATION, help="Resume by itself after this time, as 10m.")
 def pause(target: Target, as_json: bool, name: str, duration: int | None) -> int:
     """Lend nothing until `resume`. Pushes and acks go on.
@@ -202,7 +178,7 @@ def pause(target: Target, as_json: bool, name: str, duration: int | None) -> int
 
 @register
 @client_command("resume")
-@click.argument("name")
+@named_argument("queue")
 def resume(target: Target, as_json: bool, name: str) -> int:
     """Lend again.
 
@@ -222,7 +198,7 @@ def resume(target: Target, as_json: bool, name: str) -> int:
 
 @register
 @client_command("push")
-@click.argument("name")
+@named_argument("queue")
 @click.argument("value", required=False)
 @click.option("--file", metavar="FILE", help="Push the lines of a file; - is standard input.")
 @click.option("--whole", is_flag=True, help="The file or standard input is one message, not lines.")

@@ -10,6 +10,7 @@ import click
 
 from nexo.cli import exits
 from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
 from nexo.cli.queue_jobs import stored
 from nexo.cli.tables import confirmed, moment, write_number, write_table
 from nexo.cli.values import write_json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @client_command("dlq")
-@click.argument("name")
+@named_argument("queue")
 @click.option("--limit", type=click.IntRange(1), help="At most this many.")
 def dlq(target: Target, as_json: bool, name: str, limit: int | None) -> int:
     """Print the dead letters of a queue, oldest first: id, attempts, when it died, reason, value.
@@ -47,7 +48,7 @@ def dlq(target: Target, as_json: bool, name: str, limit: int | None) -> int:
 
 
 @client_command("redrive")
-@click.argument("name")
+@named_argument("queue")
 @click.argument("ids", type=click.IntRange(1), nargs=-1, metavar="[ID]...")
 @click.option("--reason", default="", help="Only those whose reason has this text in it.")
 def redrive(target: Target, as_json: bool, name: str, ids: tuple[int, ...], reason: str) -> int:
@@ -99,7 +100,7 @@ async def watched(steps: AsyncIterator[Redriven], total: int | None) -> int:
 
 
 @client_command("dlq-delete")
-@click.argument("name")
+@named_argument("queue")
 @click.argument("ids", type=click.IntRange(1), nargs=-1, required=True, metavar="ID...")
 def dlq_delete(target: Target, as_json: bool, name: str, ids: tuple[int, ...]) -> int:
     """Delete dead letters, and print how many there were. Ends with 1 when there was none.
@@ -121,7 +122,7 @@ def dlq_delete(target: Target, as_json: bool, name: str, ids: tuple[int, ...]) -
 
 
 @client_command("dlq-purge")
-@click.argument("name")
+@named_argument("queue")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def dlq_purge(target: Target, as_json: bool, name: str, yes: bool) -> int:
     """Delete all dead letters, and print how many there were. On a terminal it asks first.

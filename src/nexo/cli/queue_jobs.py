@@ -10,6 +10,7 @@ import click
 from nexo.cli import exits
 from nexo.cli.consuming import Consuming, consume, consuming_options
 from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
 from nexo.cli.tables import message_line, moment, write_number, write_table
 from nexo.cli.values import described, header_pairs, kind_of, to_bytes, write, write_json
 
@@ -20,7 +21,7 @@ STATES: Final = ("ready", "leased", "delayed", "held", "dead")
 
 
 @client_command("consume", json=False)
-@click.argument("name")
+@named_argument("queue")
 @consuming_options
 def consume_(target: Target, name: str, how: Consuming) -> int:
     """Print the jobs of the queue NAME as they come, and ack what was printed, until Ctrl-C.
@@ -66,7 +67,7 @@ def job_line(form: str, job: Job) -> bytes:
 
 
 @client_command("browse")
-@click.argument("name")
+@named_argument("queue")
 @click.option("--state", type=click.Choice(STATES), default="ready", show_default=True, help="Which of them.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many.")
 def browse(target: Target, as_json: bool, name: str, state: Any, limit: int | None) -> int:
@@ -117,7 +118,7 @@ def stored(message: StoredMessage) -> dict[str, Any]:
 
 
 @client_command("get")
-@click.argument("name")
+@named_argument("queue")
 @click.argument("id", type=click.IntRange(1))
 def get(target: Target, as_json: bool, name: str, id: int) -> int:
     """Print the value of one message, whatever its state; with --json all that is known of it.
@@ -142,7 +143,7 @@ def get(target: Target, as_json: bool, name: str, id: int) -> int:
 
 
 @client_command("remove")
-@click.argument("name")
+@named_argument("queue")
 @click.argument("ids", type=click.IntRange(1), nargs=-1, required=True, metavar="ID...")
 def remove(target: Target, as_json: bool, name: str, ids: tuple[int, ...]) -> int:
     """Delete messages, whatever their state, and print how many there were. Ends with 1 when there was none.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from nexo.cli import exits
-from nexo.cli.values import write_lines
+from nexo.cli.link import json_option
+from nexo.cli.values import write_json, write_lines
 from nexo.cli.verify import data_dir_option, on_disk
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 @click.command()
 @data_dir_option
 @click.option("--yes", is_flag=True, help="Do it; without this the plan is printed, and nothing is changed.")
-def command(folder: str, yes: bool) -> int:
+@json_option
+def command(folder: str, yes: bool, as_json: bool) -> int:
     """Move away what a broker cannot start with.
 
     Everything before the damage stays; what is damaged and all that was written after it is moved to files named
@@ -33,16 +36,16 @@ def command(folder: str, yes: bool) -> int:
     from nexo.storage.repair import apply, repair
 
     plan: Plan = on_disk(repair, folder)
-    if not plan.moves and not plan.empty_files:
-        write_lines([f"{plan.folder}: nothing to repair"])
-        return exits.OK
-    write_lines(described(plan))
-    if not yes:
-        write_lines(["nothing was changed; --yes does it"])
-        return exits.NEGATIVE
-    on_disk(apply, plan)
-    write_lines(["done"])
-    return exits.OK
+    wanted = bool(plan.moves or plan.empty_files)
+    if not as_json:
+        write_lines(described(plan) if wanted else [f"{plan.folder}: nothing to repair"])
+    if wanted and yes:
+        on_disk(apply, plan)
+    if as_json:
+        write_json({**msgspec.to_builtins(plan), "done": wanted and yes})
+    elif wanted:
+        write_lines(["done" if yes else "nothing was changed; --yes does it"])
+    return exits.NEGATIVE if wanted and not yes else exits.OK
 
 
 def described(plan: Plan) -> list[str]:

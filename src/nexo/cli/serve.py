@@ -16,7 +16,7 @@ from nexo._version import __version__
 from nexo.cli import exits
 from nexo.cli.version import build
 from nexo.server.allocator import with_huge_pages
-from nexo.server.config import PREFIX, SETTINGS, Config, Effective, Setting, resolve
+from nexo.server.config import PREFIX, SETTINGS, Effective, Setting, resolve
 from nexo.server.logs import configure
 from nexo.server.program import part_from_loader, start_again
 from nexo.server.units import format_bytes
@@ -70,7 +70,7 @@ def command(file: str | None, check: bool, **flags: str | None) -> int:
     part_from_loader()
     if effective.config.huge_pages == "auto" and (environ := with_huge_pages(os.environ)) is not None:
         start_again(environ)
-    return run(effective.config, effective.file)
+    return run(effective)
 
 
 def describe(effective: Effective) -> str:
@@ -90,21 +90,26 @@ def _toml(setting: Setting, value: Any) -> str:
     return str(value)
 
 
-def run(config: Config, config_file: str | None = None) -> int:
+def run(effective: Effective) -> int:
     """Serve until a signal; returns the exit code."""
+    config = effective.config
     configure(config.log_level, config.log_format)
     # Imported here so that --help and --check need none of the broker.
-    from nexo.server.app import serve
+    from nexo.server.app import AddressError, serve
 
     try:
-        _loop_runner()(serve(config, announce, config_file))
-    except OSError as error:
+        _loop_runner()(serve(effective, announce))
+    except AddressError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         click.echo(
             f"nexo: cannot listen on {error.filename or _address(config.host, config.port)}: {reason}",
             err=True,
         )
         return exits.NEGATIVE
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        click.echo(f"nexo: {what}{error.strerror or error}", err=True)
+        return exits.FAILED
     return exits.OK
 
 

@@ -10,8 +10,9 @@ import click
 
 from nexo.cli import exits, stream_dead, stream_groups
 from nexo.cli.consuming import bound_options, format_options
-from nexo.cli.definitions import COUNT, SIZE, SPAN, WORDS, Setting, create, definition_options
+from nexo.cli.definitions import COUNT, SIZE, SPAN, WORDS, Setting, creating, deleting, describing
 from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
 from nexo.cli.places import PLACE, record_line
 from nexo.cli.pub import header_option, line_batches
 from nexo.cli.pushing import given
@@ -95,12 +96,7 @@ def row(info: StreamInfo) -> tuple[str | int, ...]:
     return info.name, info.records, info.bytes, info.first_seq, info.last_seq, info.groups
 
 
-@register
-@client_command("create")
-@click.argument("name")
-@definition_options(SETTINGS)
-def create_(target: Target, as_json: bool, name: str, **options: Any) -> int:
-    """Create the stream NAME, and print "created", or "unchanged" when it was there.
+CREATE_HELP: Final = """Create the stream NAME, and print "created", or "unchanged" when it was there.
 
     When it is there with other options than those given, the differences are told, and it ends with 3.
 
@@ -110,51 +106,31 @@ def create_(target: Target, as_json: bool, name: str, **options: Any) -> int:
       nexo stream create events --max-age 30d --max-bytes 10gb
       nexo stream create metrics --durability memory --max-records 100000
     """
-    return talk(target, lambda client: create(client.stream.create, name, options, as_json))
-
-
-@register
-@client_command("describe")
-@click.argument("name")
-def describe(target: Target, as_json: bool, name: str) -> int:
-    """Print all options of a stream, and what it holds. Ends with 1 when there is none.
+DESCRIBE_HELP: Final = """Print all options of a stream, and what it holds. Ends with 1 when there is none.
 
     \b
     Examples:
       nexo stream describe events
       nexo stream describe events --json | jq .records
     """
-
-    async def work(client: Client) -> int:
-        write_struct(await client.stream.describe(name), as_json)
-        return exits.OK
-
-    return talk(target, work)
-
-
-@register
-@client_command("delete")
-@click.argument("name")
-def delete(target: Target, as_json: bool, name: str) -> int:
-    """Delete a stream with its records and groups. Ends with 1 when there is none.
+DELETE_HELP: Final = """Delete a stream with its records and groups. Ends with 1 when there is none.
 
     \b
     Examples:
       nexo stream delete events
     """
 
-    async def work(client: Client) -> int:
-        await client.stream.delete(name)
-        if as_json:
-            write_json({"name": name, "status": "deleted"})
-        return exits.OK
-
-    return talk(target, work)
+for sub in (
+    creating("stream", SETTINGS, CREATE_HELP),
+    describing("stream", DESCRIBE_HELP),
+    deleting("stream", DELETE_HELP),
+):
+    register(sub)
 
 
 @register
 @client_command("append")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("value", required=False)
 @click.option("--file", metavar="FILE", help="Append the lines of a file; - is standard input.")
 @click.option("--whole", is_flag=True, help="The file or standard input is one record, not lines.")
@@ -240,7 +216,7 @@ class Appending:
 
 @register
 @client_command("read", json=False)
-@click.argument("name")
+@named_argument("stream")
 @click.option(
     "--from", "start", type=PLACE, help="beginning, end, a sequence, a time, or 10m: ten minutes ago."
 )
@@ -273,7 +249,7 @@ def read(target: Target, name: str, start: Any, last: int | None, count: int | N
 
 @register
 @client_command("tail", json=False)
-@click.argument("name")
+@named_argument("stream")
 @click.option("--from", "start", type=PLACE, help="beginning, a sequence, a time, or 10m: ten minutes ago.")
 @click.option("--last", type=click.IntRange(1), help="Begin with the last so many records.")
 @bound_options

@@ -8,6 +8,7 @@ import click
 
 from nexo.cli import exits
 from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
 from nexo.cli.places import shown_key
 from nexo.cli.tables import confirmed, moment, write_number, write_table
 from nexo.cli.values import described, header_pairs, write_json
@@ -38,7 +39,7 @@ async def letters(group: Group, limit: int | None) -> list[DeadRecord]:
 
 
 @client_command("dead")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 @click.option("--limit", type=click.IntRange(1), help="At most this many.")
 def dead(target: Target, as_json: bool, name: str, group: str, limit: int | None) -> int:
@@ -83,7 +84,7 @@ def letter(one: DeadRecord) -> dict[str, Any]:
 
 
 @client_command("dead-move")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 @click.argument("sequences", type=click.IntRange(1), nargs=-1, metavar="[SEQ]...")
 @click.option("--all", "everything", is_flag=True, help="All that are there now.")
@@ -120,7 +121,7 @@ def dead_move(
 
 
 @client_command("dead-delete")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 @click.argument("sequences", type=click.IntRange(1), nargs=-1, required=True, metavar="SEQ...")
 def dead_delete(target: Target, as_json: bool, name: str, group: str, sequences: tuple[int, ...]) -> int:
@@ -143,7 +144,7 @@ def dead_delete(target: Target, as_json: bool, name: str, group: str, sequences:
 
 
 @client_command("dead-purge")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def dead_purge(target: Target, as_json: bool, name: str, group: str, yes: bool) -> int:

@@ -10,6 +10,7 @@ import click
 from nexo.cli import exits
 from nexo.cli.consuming import Consuming, consume, consuming_options
 from nexo.cli.link import Target, client_command, talk
+from nexo.cli.naming import named_argument
 from nexo.cli.places import PLACE, record_line
 from nexo.cli.tables import write_struct, write_table
 from nexo.cli.values import write_json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @client_command("groups")
-@click.argument("name")
+@named_argument("stream")
 def groups(target: Target, as_json: bool, name: str) -> int:
     """Print the groups of a stream: name, settled up to, messages behind, ms behind, leased, members, dead.
 
@@ -56,7 +57,7 @@ def groups(target: Target, as_json: bool, name: str) -> int:
 
 
 @client_command("lag")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group", required=False)
 def lag(target: Target, as_json: bool, name: str, group: str | None) -> int:
     """Print how far a group, or each group, is behind: name, messages, ms since the oldest of them came.
@@ -85,7 +86,7 @@ def lag(target: Target, as_json: bool, name: str, group: str | None) -> int:
 
 
 @client_command("consume", json=False)
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 @consuming_options
 def consume_(target: Target, name: str, group: str, how: Consuming) -> int:
@@ -120,7 +121,7 @@ def release(message: GroupMessage) -> Awaitable[None]:
 
 
 @client_command("seek")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 @click.argument("place", type=PLACE)
 def seek(target: Target, as_json: bool, name: str, group: str, place: Any) -> int:
@@ -146,7 +147,7 @@ def seek(target: Target, as_json: bool, name: str, group: str, place: Any) -> in
 
 
 @client_command("delete-group")
-@click.argument("name")
+@named_argument("stream")
 @click.argument("group")
 def delete_group(target: Target, as_json: bool, name: str, group: str) -> int:
     """Delete a group with its place and its dead letters. Ends with 1 when there is none.

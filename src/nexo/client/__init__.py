@@ -11,6 +11,7 @@
     lending, delivery, iterating, running   what consumers of both have in common
     batch, outcome      writes that are done together; writes: the payloads that they share with single ones
     worker              a program that handles jobs until it is told to end
+    server, serverinfo  the server as such, for those who run it
     backup, backupinfo  a backup of the server, pulled into a file
 
 Needs the standard library and msgspec. Knows the numbers of the protocol and the errors, nothing else of the
@@ -26,7 +27,6 @@ from nexo.client.dialing import Reconnect
 from nexo.client.dlq import DLQ
 from nexo.client.entries import Count, Entry, MapCreated, MapInfo, Scanned, Written
 from nexo.client.events import Alarm, Connected, Disconnected, Event, Events, Reconnected
-from nexo.client.greeting import ServerInfo
 from nexo.client.group import DLS, Group, GroupConsumer, GroupMessages
 from nexo.client.job import Job
 from nexo.client.member import GroupMessage
@@ -47,6 +47,17 @@ from nexo.client.queueinfo import (
 )
 from nexo.client.queues import Queues
 from nexo.client.record import Record
+from nexo.client.server import Server
+from nexo.client.serverinfo import (
+    BusyQueue,
+    BusyStream,
+    BusyTopic,
+    ConnectionInfo,
+    ServerStatus,
+    SettingInfo,
+    StatusAlarm,
+    Top,
+)
 from nexo.client.store import Map, Store
 from nexo.client.stream import Stream
 from nexo.client.streaminfo import (
@@ -79,9 +90,13 @@ __all__ = [
     "BatchQueue",
     "BatchStore",
     "BatchStream",
+    "BusyQueue",
+    "BusyStream",
+    "BusyTopic",
     "Change",
     "Client",
     "Connected",
+    "ConnectionInfo",
     "Count",
     "DeadLetter",
     "DeadLetters",
@@ -121,7 +136,10 @@ __all__ = [
     "Record",
     "Redriven",
     "Scanned",
-    "ServerInfo",
+    "Server",
+    "ServerStatus",
+    "SettingInfo",
+    "StatusAlarm",
     "Store",
     "StoredMessage",
     "Stream",
@@ -130,6 +148,7 @@ __all__ = [
     "Streams",
     "Subscription",
     "Tls",
+    "Top",
     "Topic",
     "Watch",
     "Worker",

@@ -13,11 +13,12 @@ from nexo.client.batch import Batch
 from nexo.client.connection import Connection
 from nexo.client.dialing import Dialer, Reconnect, SocketDialer
 from nexo.client.events import Announcer, Event, Events
-from nexo.client.greeting import Credentials, ServerInfo
+from nexo.client.greeting import Credentials
 from nexo.client.opening import Opening
 from nexo.client.pubsub import PubSub
 from nexo.client.queues import Queues
 from nexo.client.routing import Router
+from nexo.client.server import Server
 from nexo.client.store import Store
 from nexo.client.streams import Streams
 from nexo.client.tls import Tls, handshakes
@@ -36,7 +37,7 @@ class Client:
     """A connection to a Nexo server, which any number of tasks may use at once. `connect` makes it.
 
     `store`, `pubsub`, `queue` and `stream` are the brokers, `batch` is for several of them together; `server` is
-    what the server says of itself; `events` tells of connections that are lost and found again,
+        the server as such; `events` tells of connections that are lost and found again,
     and of alarms of the server.
     """
 
@@ -50,6 +51,7 @@ class Client:
         self.pubsub = PubSub(connection, router)
         self.queue = Queues(connection)
         self.stream = Streams(connection)
+        self.server = Server(connection)
 
     @classmethod
     def connect(
@@ -79,11 +81,6 @@ class Client:
             reconnect=reconnect,
             on_event=on_event,
         )
-
-    @property
-    def server(self) -> ServerInfo:
-        """The name, version and limits that the server gave at the latest connection."""
-        return self._connection.server
 
     def batch(self) -> Batch:
         """Writes to several brokers that are done together, all of them or none: `async with` it."""

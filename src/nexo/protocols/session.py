@@ -72,6 +72,8 @@ class Session(Receiver, Connected, Sleeper):
         self.certificate = ""  # whom the client's verified certificate names
         self.node = node
         self.output = output
+        self.received_bytes: i64 = 0
+        self.sent_bytes: i64 = 0
         self.peers = peers
         # What leaves at the end of the turn, in the order in which it was written here.
         self.out = BytesWriter()
@@ -135,6 +137,7 @@ class Session(Receiver, Connected, Sleeper):
         """The transport was there before the session was chosen; nothing to do."""
 
     def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
         if self.limiter is not None:
             self.limiter.read += len(data)
         self.take(data)
@@ -162,11 +165,16 @@ class Session(Receiver, Connected, Sleeper):
 
     # Output.
 
+    def write(self, data: bytes) -> None:
+        """Write now; the one way to the socket."""
+        self.sent_bytes += len(data)
+        self.output.write(data)
+
     def emit(self, data: bytes) -> None:
         """Write after everything that was written before: at the end of the turn, or at once when it is much."""
         if len(data) > GATHERED_BYTES_MAX:
             self.write_out()
-            self.output.write(data)
+            self.write(data)
         else:
             self.out.write(data)
             self.gather()
@@ -188,7 +196,7 @@ class Session(Receiver, Connected, Sleeper):
             else:
                 self.out.truncate(0)
             if not self.closed:
-                self.output.write(data)
+                self.write(data)
 
     # Flow control.
 
@@ -211,7 +219,7 @@ class Session(Receiver, Connected, Sleeper):
         if not self.blocked:
             # Nothing to copy for a thousand subscribers that get nothing else.
             if len(self.out) == 0:
-                self.output.write(batch.encoded(self.encoding, subscription.tag))
+                self.write(batch.encoded(self.encoding, subscription.tag))
             else:
                 self.emit(batch.encoded(self.encoding, subscription.tag))
         elif not self.closed:
@@ -241,10 +249,10 @@ class Session(Receiver, Connected, Sleeper):
             self.retained_next = start + RETAINED_SLICE
             if self.retained_next >= len(self.retained):
                 self.retained = []
-            self.output.write(self.encoding.encode(piece, self.retained_tag))
+            self.write(self.encoding.encode(piece, self.retained_tag))
         while not self.full and not self.outbox.empty:
             for messages, tag in self.outbox.take(DRAIN_BYTES):
-                self.output.write(self.encoding.encode(messages, tag))
+                self.write(self.encoding.encode(messages, tag))
         if self.full or self.retained:
             return
         self.blocked = False

@@ -23,10 +23,12 @@ from nexo.protocols.native.channel import ServerInfo
 from nexo.server.accounts.doorkeeper import Doorkeeper
 from nexo.server.alarms import Watchman
 from nexo.server.audit import AuditLog
-from nexo.server.config import Config
+from nexo.server.config import Effective
 from nexo.server.keeper import Keeper
 from nexo.server.listener import Listener
+from nexo.server.monitor import Monitor
 from nexo.server.notify import Notifier
+from nexo.server.operations import ServerOperations
 from nexo.server.origins import Origins, Rates
 from nexo.server.reloading import LOOK_SECONDS, Reloading
 from nexo.server.slow import SlowLog
@@ -43,12 +45,16 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 and timers, which are few, so it may run seldom."""
 
 
+class AddressError(OSError):
+    """An address cannot be listened on. `filename` says which, when it is not that of the native protocol."""
+
+
 class Server:
     """A broker inside the running event loop."""
 
-    def __init__(self, config: Config, config_file: str | None = None) -> None:
+    def __init__(self, effective: Effective) -> None:
         """Raises ConfigError when the accounts in their file, or in the configuration file, are not valid."""
-        self.config = config
+        config = self.config = effective.config
         loop = asyncio.get_running_loop()
         self._driver = LoopDriver(loop)
         self.keeper = Keeper(config.data_dir, loop, config.log_file_bytes)
@@ -67,7 +73,7 @@ class Server:
         self._driver.attach(self.node, self.keeper.turn_ended)
         self.doorkeeper = Doorkeeper(
             config.accounts_path,
-            Path(config_file) if config_file is not None else None,
+            Path(effective.file) if effective.file is not None else None,
             lambda: int(self._driver.now()),
         )
         self.doorkeeper.changed = self._accounts_changed
@@ -81,16 +87,17 @@ class Server:
             )
             self.reloading.add("the TLS certificate", self.certificates.paths, self.certificates.load)
         self._looking: asyncio.Task[None] | None = None
+        info = ServerInfo(
+            __version__,
+            config.frame_bytes_max,
+            self.keeper.backups,
+            self.doorkeeper,
+            self.audit,
+            self.slow,
+        )
         self.listener = Listener(
             self.node,
-            ServerInfo(
-                __version__,
-                config.frame_bytes_max,
-                self.keeper.backups,
-                self.doorkeeper,
-                self.audit,
-                self.slow,
-            ),
+            info,
             connections_max=config.connections_max,
             greeting_seconds=config.greeting_seconds,
             closing_seconds=config.shutdown_seconds,
@@ -103,6 +110,8 @@ class Server:
             ),
         )
         self._watchman = Watchman(self.node, self.listener, self.keeper.files, config)
+        self.monitor = Monitor(self.node, self.listener, self.keeper, config, self.doorkeeper, self.slow)
+        operations = info.operations = ServerOperations(self.monitor, self.listener, effective)
         self.host = config.host
         self.port = config.port
         self.http: HttpServer | None = None
@@ -121,23 +130,29 @@ class Server:
                     self.audit,
                     self.slow,
                     self._driver,
+                    self.monitor,
+                    operations,
                 )
             )
 
     async def start(self) -> None:
         """Take the address, recover, accept connections; `host` and `port` then say where.
 
-        Raises what Keeper.recover does, OSError when the address cannot be used, and ConfigError when it may not.
+        Raises what Keeper.recover does, AddressError when an address cannot be used, and ConfigError when it may not.
         """
         if not self.doorkeeper.on and self.config.without_accounts == "loopback":
             check_loopback(self.config.host)
-        self.host, self.port = await self.listener.bind(self.config.host, self.config.port)
-        if self.http is not None:
-            await self.http.bind(self.config.host, self.config.http_port)
+        try:
+            self.host, self.port = await self.listener.bind(self.config.host, self.config.port)
+            if self.http is not None:
+                await self.http.bind(self.config.host, self.config.http_port)
+        except OSError as error:
+            raise AddressError(error.errno, error.strerror or str(error), error.filename) from error
         self.keeper.recover(self.node)
         await self.keeper.claim()
         self._watchman.start()
         self.node.begin()  # deadlines that were recovered
+        self.monitor.start()
         if self.http is not None:
             await self.http.start()
         await self.listener.start()
@@ -158,6 +173,7 @@ class Server:
 
     async def stop(self) -> None:
         """Finish what was read, tell the clients, close."""
+        self.monitor.stop()
         self._watchman.stop()
         if self._looking is not None:
             self._looking.cancel()
@@ -193,16 +209,16 @@ def check_loopback(host: str) -> None:
         )
 
 
-async def serve(config: Config, ready: Callable[[Server], None], config_file: str | None = None) -> None:
+async def serve(effective: Effective, ready: Callable[[Server], None]) -> None:
     """Run a broker until SIGTERM or SIGINT; a second signal ends it at once, SIGHUP has it read its files again.
 
-    `ready` is called when connections are accepted, and the service manager is told at each step. Raises OSError
-    when the address is not usable, ConfigError when it may not be used.
+    `ready` is called when connections are accepted, and the service manager is told at each step. Raises AddressError
+    when an address is not usable, ConfigError when it may not be used.
     """
     loop = asyncio.get_running_loop()
     manager = Notifier(os.environ)
     stopping = asyncio.Event()
-    server = Server(config, config_file)
+    server = Server(effective)
 
     def on_signal(name: str) -> None:
         if stopping.is_set():
@@ -215,7 +231,7 @@ async def serve(config: Config, ready: Callable[[Server], None], config_file: st
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
     loop.add_signal_handler(signal.SIGHUP, server.reloading.reload)
-    manager.status(f"reading the log in {config.data_dir}")
+    manager.status(f"reading the log in {effective.config.data_dir}")
     await server.start()
     gc.collect()
     gc.freeze()

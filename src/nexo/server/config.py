@@ -30,6 +30,7 @@ FILE_VARIABLE: Final = "NEXO_CONFIG"
 OTHER_VARIABLES: Final[dict[str, str]] = {
     FILE_VARIABLE: "the configuration file, as `--config`",
     "NEXO_PURE": "1 runs (and, while installing, builds) the interpreted modules only",
+    "NEXO_CONTEXT": "`--context` of the client commands",
     "NEXO_TIMEOUT": "`--timeout` of the client commands",
     "NEXO_USER": "`--user` of the client commands",
     "NEXO_PASSWORD": "the password of that user",

@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import nexo
 from nexo.errors import ConnectionClosedError, NotConnectedError
+from nexo.server import monitor
 from nexo.server.app import Server as Broker
-from nexo.server.config import Config
-from nexo.server.http import metrics, overview
+from nexo.server.config import resolve
+from nexo.server.http import metrics
 from tests.conftest import ROOT, Server
 from tests.server.http.kit import Api
 
@@ -37,7 +38,7 @@ def test_the_overview_counts_what_happens(api: Api, server: Server, name: str) -
         queue.push("x")
         client.stream.create(name).publish("x")
         client.pubsub.topic(name).publish("nobody")
-        time.sleep(overview.FRESH_SECONDS)
+        time.sleep(monitor.FRESH_SECONDS)
         after = api.get("/v1/overview")
     assert after["connections"]["open"] == before["connections"]["open"] + 1
     assert after["at"] > before["at"] and after["uptime_ms"] > before["uptime_ms"]
@@ -64,7 +65,7 @@ def test_dead_letters_give_an_alarm(api: Api, name: str) -> None:
     api.post(
         f"/v1/queues/{name}/nack", {"leases": [{"id": lent["id"], "token": lent["token"]}], "mode": "fatal"}
     )
-    time.sleep(overview.FRESH_SECONDS)
+    time.sleep(monitor.FRESH_SECONDS)
     (alarm,) = api.get("/v1/overview")["alarms"]
     assert (alarm["level"], alarm["code"]) == ("warning", "dead_letters") and alarm["message"].startswith(
         "1 "
@@ -81,11 +82,11 @@ def test_the_feed_sends_an_overview_each_second(api: Api) -> None:
 
 
 def test_the_history_is_in_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "SAMPLE_MS", 1)
-    monkeypatch.setattr(overview, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(monitor, "SAMPLE_MS", 1)
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.02)
 
     async def life() -> dict[str, Any]:
-        broker = Broker(Config(port=0, http_port=0, data_dir=str(tmp_path)))
+        broker = Broker(resolve(None, {}, {"port": 0, "http_port": 0, "data_dir": str(tmp_path)}))
         await broker.start()
         assert broker.http is not None
         api = Api(f"http://{broker.http.host}:{broker.http.port}")
@@ -154,7 +155,7 @@ def test_metrics(api: Api, name: str) -> None:
     api.post(f"/v1/queues/{name}%20%22%5C%C3%BC/messages", {"messages": [{"type": "int", "value": 1}]}, 201)
     api.post("/v1/streams", {"name": name, "options": {"durability": "memory"}}, 201)
     api.post(f"/v1/streams/{name}/records", {"records": [{"type": "int", "value": 1}]}, 201)
-    time.sleep(overview.FRESH_SECONDS)
+    time.sleep(monitor.FRESH_SECONDS)
     found = scraped(api)
     assert found["nexo_ready"][()] == 1 and found["nexo_resident_memory_bytes"][()] > 10_000_000
     assert found["nexo_queue_ready"][f'{name} "\\ü',] == 1

@@ -9,7 +9,7 @@ the child: NexoError says so.
 from __future__ import annotations
 
 from nexo.client.blocking.batch import Batch, BatchMap, BatchPubSub, BatchQueue, BatchStore, BatchStream
-from nexo.client.blocking.client import Client, EmbeddedClient, Events, connect, embedded
+from nexo.client.blocking.client import Client, EmbeddedClient, Events, Server, connect, embedded
 from nexo.client.blocking.pubsub import Message, Pattern, PubSub, Subscription, Topic
 from nexo.client.blocking.queue import DLQ, Job, JobConsumer, Jobs, Queue, Queues
 from nexo.client.blocking.store import Map, Store, Watch
@@ -51,6 +51,7 @@ __all__ = [
     "PubSub",
     "Queue",
     "Queues",
+    "Server",
     "Store",
     "Stream",
     "Streams",

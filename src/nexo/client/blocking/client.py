@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import PathLike
 from ssl import SSLContext
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from nexo.client import client as async_client
 from nexo.client import events as async_events
+from nexo.client import server as async_server
 from nexo.client.backupinfo import Backup, BackupProgress
 from nexo.client.blocking.batch import Batch
 from nexo.client.blocking.pubsub import PubSub
@@ -19,12 +20,59 @@ from nexo.client.blocking.stream import Streams
 from nexo.client.client import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TIMEOUT_SECONDS
 from nexo.client.dialing import Reconnect
 from nexo.client.events import Event
-from nexo.client.greeting import ServerInfo
 from nexo.client.portal import Portal, portal
+from nexo.client.serverinfo import ConnectionInfo, ServerStatus, SettingInfo, Top
 from nexo.client.tls import Tls
 
 if TYPE_CHECKING:
     from nexo.client import embedded as async_embedded
+
+
+class Server:
+    """The server of a client, for those who run it. What an embedded broker has not raises NotAvailableError."""
+
+    def __init__(self, portal: Portal, wrapped: async_server.Server) -> None:
+        self._portal = portal
+        self._async: async_server.Server = wrapped
+
+    @property
+    def name(self) -> str:
+        """The name that the server gave at the latest connection."""
+        return self._async.name
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self._async.version
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Its bounds by name, such as `frame_bytes_max`."""
+        return self._async.limits
+
+    def status(self) -> ServerStatus:
+        """The whole server in one document: whether it is ready, its memory, disk and loop, what its brokers hold."""
+        return self._portal.call(lambda: self._async.status())
+
+    def top(self, limit: int = 100) -> Top:
+        """The status, and at most `limit` of the busiest queues, streams, topics and clients."""
+        return self._portal.call(lambda: self._async.top(limit))
+
+    def connections(self, filter: str = "") -> Iterator[ConnectionInfo]:
+        """Those connected, the oldest first; with a filter, those with it in their name, address or protocol."""
+        return self._portal.iterate(self._async.connections(filter))
+
+    def connection(self, id: int) -> ConnectionInfo:
+        """One connection. ResourceNotFoundError when there is none with this id."""
+        return self._portal.call(lambda: self._async.connection(id))
+
+    def close_connection(self, id: int) -> None:
+        """Close a connection in order; a client that reconnects comes back. ResourceNotFoundError without one."""
+        return self._portal.call(lambda: self._async.close_connection(id))
+
+    def config(self) -> list[SettingInfo]:
+        """The settings in force, and where each comes from."""
+        return self._portal.call(lambda: self._async.config())
 
 
 class Events:
@@ -48,7 +96,7 @@ class Client:
     """A connection to a Nexo server, which any number of threads may use at once. `connect` makes it.
 
     `store`, `pubsub`, `queue` and `stream` are the brokers, `batch` is for several of them together; `server` is
-    what the server says of itself; `events` tells of connections that are lost and found again,
+        the server as such; `events` tells of connections that are lost and found again,
     and of alarms of the server.
     """
 
@@ -75,6 +123,10 @@ class Client:
     @property
     def stream(self) -> Streams:
         return Streams(self._portal, self._async.stream)
+
+    @property
+    def server(self) -> Server:
+        return Server(self._portal, self._async.server)
 
     @classmethod
     def connect(
@@ -109,11 +161,6 @@ class Client:
                 )
             ),
         )
-
-    @property
-    def server(self) -> ServerInfo:
-        """The name, version and limits that the server gave at the latest connection."""
-        return self._async.server
 
     def batch(self) -> Batch:
         """Writes to several brokers that are done together, all of them or none: `with` it."""

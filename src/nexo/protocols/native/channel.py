@@ -20,6 +20,7 @@ from nexo.protocols.native import frames
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.connection import Connection
 from nexo.protocols.native.frames import write_head
+from nexo.protocols.operations import Operations
 from nexo.protocols.session import OUTPUT_OVERFLOW, Output, Peers, Session
 from nexo.protocols.stopwatch import Stopwatch
 
@@ -30,7 +31,8 @@ LENT_BYTES_MAX: Final = 256 * 1024
 @final
 class ServerInfo:
     """What HELLO tells about the server, the bounds that sessions keep, and whom sessions ask: who makes backups, who
-    knows accounts, who is told of what operators do, and who measures commands."""
+    knows accounts, who is told of what operators do, who measures
+    commands, and who answers operators."""
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class ServerInfo:
         self.logins = Logins() if logins is None else logins
         self.auditor = Auditor() if auditor is None else auditor
         self.stopwatch = Stopwatch() if stopwatch is None else stopwatch
+        # Set once there is one; a node alone answers for itself.
+        self.operations: Operations | None = None
         self.limits: list[tuple[str, int]] = [
             ("frame_bytes_max", frame_bytes_max),
             ("key_bytes_max", limits.KEY_BYTES_MAX),

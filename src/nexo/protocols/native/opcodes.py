@@ -29,6 +29,7 @@ PING: Final = 0x40
 BATCH: Final = 0x41
 GOING_AWAY: Final = 0x42
 BACKUP: Final = 0x43
+SERVER_ADMIN: Final = 0x44
 """The command is the first byte of the payload."""
 ALARM: Final = 0x4A
 """An event: writes are refused, or not any more."""

@@ -27,7 +27,7 @@ from nexo.errors import (
 from nexo.node import Node
 from nexo.protocols import audit
 from nexo.protocols.logins import Login, LoginWaiter
-from nexo.protocols.native import connection, frames, naming, permission, storeadmin
+from nexo.protocols.native import connection, frames, naming, permission, serveradmin, storeadmin
 from nexo.protocols.native import opcodes as op
 from nexo.protocols.native.audited import MARKED, Named, action_of
 from nexo.protocols.native.backup import BackupCommands
@@ -332,6 +332,8 @@ class NativeSession(Channel):
             if self.backup_commands is None:
                 self.backup_commands = BackupCommands(self)
             self.backup_commands.dispatch(payload)
+        elif code == op.SERVER_ADMIN:
+            serveradmin.administer(self, payload)
         elif code == op.BATCH:
             self.batch_commands.run(payload, now)
         else:

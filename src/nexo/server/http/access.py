@@ -7,7 +7,6 @@ own methods without an await in between, then awaits what it has promised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from nexo.brokers.journal import MEMORY
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from nexo.server.config import Config
     from nexo.server.keeper import Keeper
     from nexo.server.listener import Listener
+    from nexo.server.monitor import Monitor
+    from nexo.server.operations import ServerOperations
     from nexo.server.slow import SlowLog
     from nexo.server.turns import LoopDriver
 
@@ -44,6 +45,8 @@ class Access:
         auditor: Auditor,
         slow: SlowLog,
         driver: LoopDriver,
+        monitor: Monitor,
+        operations: ServerOperations,
     ) -> None:
         self.node = node
         self.auditor = auditor
@@ -57,10 +60,11 @@ class Access:
         self.doorkeeper = doorkeeper
         # Set, and replaced, when accounts change: event streams that began before end, and are asked for again.
         self.accounts_changed = asyncio.Event()
+        self.monitor = monitor
+        self.operations = operations
         self.closing = asyncio.Event()
         # Requests have no connection that a lease could end with: what they receive is lent for its time.
         self.consumer = Consumer()
-        self.http_connections: Callable[[], int] = int
 
     def change_accounts(self) -> None:
         """What somebody was allowed may be so no longer."""

@@ -28,7 +28,7 @@ from nexo.server.http.connection import HttpConnection, PlainRefused
 from nexo.server.http.guard import Guard
 from nexo.server.http.metrics import Metrics
 from nexo.server.http.openapi import Described
-from nexo.server.http.overview import Monitor, OverviewRoutes
+from nexo.server.http.overview import OverviewRoutes
 from nexo.server.http.problems import Refused, answer_refused
 from nexo.server.http.routing import Route, starlette_routes
 from nexo.server.http.static import Static, no_such_route
@@ -50,9 +50,9 @@ RESOURCES: Final = [
 """The routes that need nothing but the brokers."""
 
 
-def routes(access: Access, monitor: Monitor) -> list[Route]:
+def routes(access: Access) -> list[Route]:
     """All routes of one server."""
-    known = [*OverviewRoutes(monitor).routes(), *Metrics(access, monitor).routes(), *RESOURCES]
+    known = [*OverviewRoutes(access.monitor).routes(), *Metrics(access, access.monitor).routes(), *RESOURCES]
     known += Described(lambda: known).routes()
     return known
 
@@ -68,10 +68,10 @@ async def refused_by_router(request: Request, error: Exception) -> Response:
     return no_such_route(request)
 
 
-def application(access: Access, monitor: Monitor, hosts: set[str]) -> Guard:
+def application(access: Access, hosts: set[str]) -> Guard:
     """The application that a server is given."""
     rest = StarletteRoute("/{rest:path}", Static().__call__, methods=["GET"])
-    table = [*starlette_routes(routes(access, monitor), access), rest]
+    table = [*starlette_routes(routes(access), access), rest]
     starlette = Starlette(routes=table, exception_handlers={HTTPException: refused_by_router})
     return Guard(starlette, hosts, access.doorkeeper)
 
@@ -89,7 +89,6 @@ class HttpServer:
 
     def __init__(self, access: Access) -> None:
         self.access = access
-        self._monitor = Monitor(access)
         self._socket: socket.socket | None = None
         self._uvicorn: _Uvicorn | None = None
         self._server: asyncio.Server | None = None
@@ -97,7 +96,7 @@ class HttpServer:
         self._running: asyncio.Task[None] | None = None
         self.host = ""
         self.port = 0
-        access.http_connections = self.connections
+        access.monitor.http_connections = self.connections
 
     def connections(self) -> int:
         """Open connections."""
@@ -127,7 +126,7 @@ class HttpServer:
         }
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
-                application(self.access, self._monitor, hosts),
+                application(self.access, hosts),
                 loop="none",
                 http=HttpConnection,
                 ws="none",
@@ -142,7 +141,6 @@ class HttpServer:
                 timeout_graceful_shutdown=max(1, int(config.shutdown_seconds)),
             )
         )
-        self._monitor.start()
         # The sockets are ours, uvicorn has the connections.
         self._running = asyncio.create_task(self._uvicorn.serve(sockets=[]))
         while not self._uvicorn.started and not self._running.done():
@@ -185,7 +183,6 @@ class HttpServer:
     async def stop(self) -> None:
         """Accept no more, end event streams and long polls, answer what is under way, close."""
         self.access.closing.set()
-        self._monitor.stop()
         self.access.listener.http = None
         if self._server is not None:
             self._server.close()

@@ -23,9 +23,9 @@ from nexo.protocols.native.queueadmin import described
 from nexo.protocols.native.streamadmin import described as described_stream
 from nexo.protocols.native.streamadmin import described_group
 from nexo.server.http.access import Access
-from nexo.server.http.overview import Monitor, Overview
 from nexo.server.http.permissions import monitor
 from nexo.server.http.routing import Call, Route
+from nexo.server.monitor import Monitor, Overview
 
 
 class Named(NamedTuple):
