@@ -164,6 +164,8 @@ HTTP_PAGE_MAX: Final = 1_000
 """Items in one page of a list: encoding one as JSON takes microseconds, a page must not hold the loop."""
 HTTP_PAGE_DEFAULT: Final = 100
 """Items in a page when the request does not say: what a person looks at."""
+HTTP_SEARCH_MESSAGES_MAX: Final = 10_000
+"""Messages that one request of a search looks at: their bodies are read and decoded, some microseconds each."""
 HTTP_WAIT_MS_MAX: Final = 60_000
 """Longest long poll: proxies on the way give up on a silent request after about a minute."""
 HTTP_TAIL_MESSAGES_MAX: Final = 1_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -12,7 +13,13 @@ from tests.dashboard.conftest import Broker
 
 pytestmark = [pytest.mark.debian, pytest.mark.slow]
 
-EVIL = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
+LINK = "javascript:window.hit=1"
+EVIL = (
+    '<img src=x onerror="window.hit=1"><script>window.hit=1</script><svg onload="window.hit=1"></svg>'
+    f'<iframe src="{LINK}"></iframe><a href="{LINK}">x</a>'
+)
+MADE = "main img, main script, main iframe, main svg, dialog :is(img, script, iframe, svg), a[href^='javascript:']"
+"""What would be elements, if contents were markup."""
 
 
 def dialog(page: Any) -> Any:
@@ -236,29 +243,81 @@ def test_a_connection_is_closed(broker: Broker, page: Any) -> None:
     assert "unwanted" not in [one["name"] for one in broker.api("GET", "/connections")["items"]]
 
 
+def unharmed(page: Any) -> None:
+    assert page.locator(MADE).count() == 0
+    assert page.evaluate("() => window.hit") is None
+
+
 def test_contents_are_never_markup(broker: Broker, page: Any) -> None:
-    name = "evil %3Cb%3E"
-    broker.put(name, EVIL)
-    broker.put("evil.json", {EVIL: [EVIL]}, "json")
+    broker.put("evil %3Cb%3E", EVIL)
+    broker.put("evil.json", {EVIL: [EVIL, LINK]}, "json")
+    broker.put(quote(f"evil {EVIL}", safe=""), LINK)
     broker.api("POST", "/queues", {"name": "evil"})
-    broker.push("evil", EVIL, headers={EVIL: EVIL}, group=EVIL[:40])
+    broker.push("evil", "dies", headers={EVIL: EVIL})
+    broker.kill_letters("evil", 1, EVIL)
+    broker.push("evil", EVIL, headers={EVIL: EVIL, "link": LINK}, group=EVIL[:40])
     [message] = broker.api("GET", "/queues/evil/messages?state=ready")["items"]
     broker.api("POST", "/streams", {"name": "evil"})
-    broker.api("POST", "/streams/evil/records", {"records": [{"type": "str", "value": EVIL, "key": EVIL}]})
+    records = [{"type": "str", "value": EVIL, "key": EVIL, "headers": {EVIL: LINK}}]
+    broker.api("POST", "/streams/evil/records", {"records": records})
     broker.api(
         "POST", "/pubsub/publish", {"topic": f"evil/{EVIL}", "type": "str", "value": EVIL, "retain": True}
     )
 
     page.goto("/#/store?prefix=evil&key=evil%2520%253Cb%253E")
     page.get_by_role("region", name="Value", exact=True).get_by_text(EVIL).wait_for()
+    page.get_by_role("link", name=f"evil {EVIL}").wait_for()
+    unharmed(page)
     page.goto("/#/store?prefix=evil&key=evil.json")
     page.get_by_role("region", name="Value", exact=True).get_by_text("onerror").first.wait_for()
+    unharmed(page)
+    page.goto("/#/queues/evil?state=dead")
+    page.get_by_role("cell", name=EVIL).wait_for()
+    unharmed(page)
     page.goto("/#/queues/evil")
     page.get_by_role("button", name=str(message["id"]), exact=True).click()
     dialog(page).get_by_role("definition").get_by_text(EVIL).first.wait_for()
+    dialog(page).get_by_role("definition").get_by_text(LINK, exact=True).wait_for()
+    unharmed(page)
     page.goto("/#/streams/evil")
-    page.get_by_text("onerror").first.wait_for()
+    page.get_by_text("onerror").first.click()
+    page.get_by_role("definition").get_by_text(LINK, exact=True).wait_for()
+    unharmed(page)
     page.goto("/#/pubsub")
     page.get_by_text("onerror").first.wait_for()
-    assert page.evaluate("() => window.hit") is None
-    assert page.locator("main img, main script, dialog img").count() == 0
+    unharmed(page)
+    with nexo.blocking.connect(port=broker.server.port, name=EVIL):
+        page.goto("/#/connections")
+        page.get_by_role("rowheader", name="onerror").wait_for()
+        unharmed(page)
+
+
+def test_queue_search(broker: Broker, page: Any) -> None:
+    broker.api("POST", "/queues", {"name": "hay"})
+    broker.push("hay", *[{"straw": number} for number in range(150)])
+    broker.push("hay", "x", headers={"trace": "needle"})
+    page.goto("/#/queues/hay")
+    page.get_by_text("Page 1, 100 messages").wait_for()
+    page.get_by_label("Messages that contain").fill("needle")
+    page.get_by_text("1 message", exact=True).wait_for()
+    page.get_by_label("Messages that contain").fill("nothing has this")
+    page.get_by_text("None of the 151 messages looked at has this.").wait_for()
+
+
+def test_rates_of_a_topic_and_of_a_connection(broker: Broker, page: Any) -> None:
+    with nexo.blocking.connect(port=broker.server.port, name="busy") as client:
+        client.pubsub.subscribe("busy/#")
+        page.goto("/#/pubsub")
+        page.get_by_role("region", name="Subscriptions and retained values").get_by_text(
+            re.compile("delivered$")
+        ).wait_for()
+        page.goto("/#/connections")
+        page.get_by_role("row", name="busy").get_by_text("/s").first.wait_for()
+
+
+def test_an_open_key_shows_what_others_set(broker: Broker, page: Any) -> None:
+    broker.put("watched", "before")
+    page.goto("/#/store?key=watched")
+    page.get_by_role("region", name="Value", exact=True).get_by_text("before").wait_for()
+    broker.put("watched", "after")
+    page.get_by_role("region", name="Value", exact=True).get_by_text("after").wait_for()

@@ -107,6 +107,8 @@ export interface Topic {
   groups: { name: string; members: number }[];
   pending_messages: number;
   pending_bytes: number;
+  /** To those who subscribe now, all together. */
+  delivered: number;
   dropped: number;
   retained: (Value & { headers: Header[]; expires_at: number }) | null;
 }
@@ -164,6 +166,8 @@ export interface Connection {
   address: string;
   name: string;
   since: number;
+  received_bytes: number;
+  sent_bytes: number;
   subscriptions: number;
   pending_bytes: number;
   dropped: number;

@@ -4,10 +4,34 @@ import { address, remove } from "../lib/api";
 import { bytes, duration, whole } from "../lib/format";
 import { usePages } from "../lib/hooks";
 import { serverNow } from "../lib/live";
+import { latestRate, trace } from "../lib/trace";
 import type { Connection } from "../lib/types";
 import { FormDialog } from "../ui/dialog";
 import { notify } from "../ui/notice";
 import { Badge, Cell, ListState, Pager } from "../ui/parts";
+
+/** Bytes a second over the last two readings of a connection, "–" before there are two. */
+function Rates({ connection, read_ms }: { connection: Connection; read_ms: number }) {
+  const { received_bytes, sent_bytes, id } = connection;
+  const columns = trace(`connection ${id}`, read_ms + serverNow() - Date.now(), {
+    received_bytes,
+    sent_bytes,
+  });
+  const shown = (counter: string): string => {
+    const rate = latestRate(columns, counter);
+    return Number.isNaN(rate) ? "–" : `${bytes(rate)}/s`;
+  };
+  return (
+    <>
+      <Cell name="In" number>
+        {shown("received_bytes")}
+      </Cell>
+      <Cell name="Out" number>
+        {shown("sent_bytes")}
+      </Cell>
+    </>
+  );
+}
 
 export function ConnectionsPage() {
   const pages = usePages<Connection>((after) => address(["connections"], { after }), 2_000);
@@ -17,8 +41,8 @@ export function ConnectionsPage() {
     <>
       <h1>Connections</h1>
       <p class="muted">
-        The oldest first. “Waiting” is what the broker has for a client that does not read it; “dropped” what
-        it lost by that.
+        The oldest first. “In” is what the client sends, “out” what it is sent; “waiting” is what the broker
+        has for a client that does not read it; “dropped” what it lost by that.
       </p>
       {items.length > 0 && (
         <table class="list">
@@ -27,6 +51,8 @@ export function ConnectionsPage() {
               <th>Name</th>
               <th>Protocol</th>
               <th>Address</th>
+              <th class="number">In</th>
+              <th class="number">Out</th>
               <th class="number">Subscriptions</th>
               <th class="number">Waiting</th>
               <th class="number">Dropped</th>
@@ -45,6 +71,7 @@ export function ConnectionsPage() {
                 <Cell name="Address">
                   <code>{connection.address}</code>
                 </Cell>
+                <Rates connection={connection} read_ms={pages.read_ms} />
                 <Cell name="Subscriptions" number>
                   {whole(connection.subscriptions)}
                 </Cell>

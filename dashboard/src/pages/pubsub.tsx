@@ -1,11 +1,12 @@
 // Who listens to what, what is retained, and what is being said right now.
 import { useState } from "preact/hooks";
 import { address, remove, send } from "../lib/api";
-import { bytes, clock, counted, moment, whole } from "../lib/format";
+import { bytes, clock, counted, moment, perSecond, whole } from "../lib/format";
 import { usePages, useSettled } from "../lib/hooks";
-import { useLive } from "../lib/live";
+import { serverNow, useLive } from "../lib/live";
 import { link } from "../lib/router";
 import { type TopicNode, topicTree } from "../lib/topics";
+import { latestRate, trace } from "../lib/trace";
 import type { TailMessage, Topic, ValueType } from "../lib/types";
 import { typedHeaders, typedValue, withValue } from "../lib/value";
 import { FormDialog } from "../ui/dialog";
@@ -19,7 +20,12 @@ const TOPICS_PER_PAGE = 500;
 const VALUE_BYTES_MAX = 10_000;
 const OPEN_TOTAL_MAX = 40;
 
-function TopicFacts({ topic, onClear }: { topic: Topic; onClear: (topic: Topic) => void }) {
+interface Rated extends Topic {
+  /** Messages a second to its subscribers; NaN until two readings are there. */
+  rate: number;
+}
+
+function TopicFacts({ topic, onClear }: { topic: Rated; onClear: (topic: Topic) => void }) {
   return (
     <>
       {topic.subscribers > 0 && <Badge>{counted(topic.subscribers, "subscriber")}</Badge>}{" "}
@@ -28,6 +34,9 @@ function TopicFacts({ topic, onClear }: { topic: Topic; onClear: (topic: Topic) 
           group {group.name}: {counted(group.members, "member")}
         </Badge>
       ))}{" "}
+      {topic.subscribers + topic.groups.length > 0 && !Number.isNaN(topic.rate) && (
+        <span class="muted">{perSecond(topic.rate)} delivered</span>
+      )}{" "}
       {topic.pending_messages > 0 && (
         <Badge tone="warn">
           {whole(topic.pending_messages)} waiting ({bytes(topic.pending_bytes)})
@@ -50,7 +59,7 @@ function TopicFacts({ topic, onClear }: { topic: Topic; onClear: (topic: Topic) 
   );
 }
 
-function Node({ node, onClear }: { node: TopicNode<Topic>; onClear: (topic: Topic) => void }) {
+function Node({ node, onClear }: { node: TopicNode<Rated>; onClear: (topic: Topic) => void }) {
   const [open, setOpen] = useState(node.total <= OPEN_TOTAL_MAX);
   const name = <span class="mono level">{node.level === "" ? "(empty)" : node.level}</span>;
   const facts = node.items.map((topic) => <TopicFacts key={topic.topic} topic={topic} onClear={onClear} />);
@@ -94,7 +103,11 @@ function Topics() {
       }),
     3_000,
   );
-  const items = pages.data?.items ?? [];
+  const at_ms = pages.read_ms + serverNow() - Date.now();
+  const items = (pages.data?.items ?? []).map((topic): Rated => {
+    const columns = trace(`topic ${topic.topic}`, at_ms, { delivered: topic.delivered });
+    return { ...topic, rate: latestRate(columns, "delivered") };
+  });
   const slow = items.filter((topic) => topic.dropped > 0 || topic.pending_messages > 0);
   return (
     <section class="card" aria-labelledby="topics">

@@ -2,12 +2,12 @@
 import { useState } from "preact/hooks";
 import { address, post, remove } from "../lib/api";
 import { bytes, compact, counted, duration, moment, perSecond, whole } from "../lib/format";
-import { usePages, usePolled } from "../lib/hooks";
+import { usePages, usePolled, useSettled } from "../lib/hooks";
 import { serverNow } from "../lib/live";
 import { rates } from "../lib/rates";
 import { link, useRoute } from "../lib/router";
 import { trace } from "../lib/trace";
-import type { Queue, QueueMessage, QueueState } from "../lib/types";
+import type { Page, Queue, QueueMessage, QueueState } from "../lib/types";
 import { preview } from "../lib/value";
 import { Chart } from "../ui/chart";
 import { FormDialog } from "../ui/dialog";
@@ -126,15 +126,28 @@ const WHEN: Record<QueueState, string> = {
   dead: "Dead for",
 };
 
+type Found = Page<QueueMessage> & { looked_at?: number };
+
+/** What an empty page of messages means. */
+function none(queue: Queue, state: QueueState, contains: string, page: Found | null): string {
+  if (contains !== "") {
+    const looked = `None of the ${whole(page?.looked_at ?? 0)} messages looked at has this.`;
+    return page?.next == null ? looked : `${looked} Next looks further.`;
+  }
+  if (inState(queue, state) > 0) return "They came after this was read: look again.";
+  return `No messages ${STATES.find(([name]) => name === state)![2]}.`;
+}
+
 function Browse({ queue, state }: { queue: Queue; state: QueueState }) {
   const levels = ["queues", queue.name, "messages"];
-  const pages = usePages<QueueMessage>(
-    (after) => address(levels, { state, after, value_bytes_max: PREVIEW_BYTES_MAX }),
+  const [typed, setTyped] = useState("");
+  const contains = useSettled(typed);
+  const pages = usePages<QueueMessage, Found>(
+    (after) => address(levels, { state, contains, after, value_bytes_max: PREVIEW_BYTES_MAX }),
     0,
   );
   const [looking, setLooking] = useState<number | null>(null);
   const items = pages.data?.items ?? [];
-  const there = inState(queue, state);
   return (
     <>
       <div class="tabs states" role="group" aria-label="State of the messages">
@@ -149,6 +162,16 @@ function Browse({ queue, state }: { queue: Queue; state: QueueState }) {
         <button type="button" onClick={pages.reload}>
           Look again
         </button>
+      </div>
+      <div class="search" role="search">
+        <Field
+          label="Messages that contain"
+          type="search"
+          mono
+          value={typed}
+          placeholder="text of the value, a header, the group or the reason"
+          onInput={setTyped}
+        />
       </div>
       {items.length > 0 && (
         <table class="list">
@@ -192,14 +215,7 @@ function Browse({ queue, state }: { queue: Queue; state: QueueState }) {
           </tbody>
         </table>
       )}
-      <ListState
-        pages={pages}
-        empty={
-          there > 0
-            ? "They came after this was read: look again."
-            : `No messages ${STATES.find(([s]) => s === state)![2]}.`
-        }
-      />
+      <ListState pages={pages} empty={none(queue, state, contains, pages.data)} />
       <Pager pages={pages} noun="message" />
       {looking !== null && (
         <MessageDialog

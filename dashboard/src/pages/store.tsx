@@ -16,6 +16,9 @@ type Entry = Key & Value;
 type KeyPage = Page<Entry> & { count: number };
 
 const PREVIEW_BYTES_MAX = 200;
+/** How often the open key, and the list, are read again. */
+const KEY_MS = 1_000;
+const LIST_MS = 2_000;
 
 /** Address of a key whose exact name is percent-encoded already. */
 const keyAddress = (path: string): string => `${address(["store", "keys"])}/${path}`;
@@ -96,7 +99,7 @@ function EditDialog({ entry, prefix, onClose, onSaved }: EditProps) {
 }
 
 function KeyDetail({ path, back, onGone }: { path: string; back: string; onGone: () => void }) {
-  const { data: entry, error, reload } = usePolled<Entry>(keyAddress(path), 5_000);
+  const { data: entry, error, reload } = usePolled<Entry>(keyAddress(path), KEY_MS);
   const [asking, setAsking] = useState<Entry | "delete" | null>(null);
   return (
     <section class="card detail" aria-label="Key">
@@ -173,7 +176,7 @@ export function StorePage() {
   const pages = usePages<Entry, KeyPage>(
     (after) =>
       address(["store", "keys"], { prefix, after, values: true, value_bytes_max: PREVIEW_BYTES_MAX }),
-    5_000,
+    LIST_MS,
   );
   useEffect(() => {
     // The address follows what is typed, without a step of the browser's history for each letter.

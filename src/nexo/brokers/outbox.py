@@ -76,13 +76,15 @@ class Counters:
 class Subscription(Target):
     """A receiver's interest in a filter, alone or as a member of a shared group.
 
-    `dropped` counts the messages lost since subscribing, `dropped_untold` those since the last notice.
+    `delivered` counts the messages handed to the receiver since subscribing, `dropped` those that it then lost,
+    `dropped_untold` those since the last notice.
     """
 
     __slots__ = (
         "active",
         "bytes_max",
         "counters",
+        "delivered",
         "dropped",
         "dropped_untold",
         "filter",
@@ -113,6 +115,7 @@ class Subscription(Target):
         self.policy: i64 = DROP_OLDEST
         self.active = True
         self.place: i64 = 0  # among the members of its shared group
+        self.delivered: i64 = 0
         self.dropped: i64 = 0
         self.dropped_untold: i64 = 0
         self.pending_messages: i64 = 0

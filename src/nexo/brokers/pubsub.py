@@ -169,20 +169,22 @@ class _Route:
 @final
 class Audience:
     """Those who subscribe to one filter: how many by themselves, (name, members) of each shared group, what
-    waits for all of them together and what they have lost."""
+    waits for all of them together, what they were given and what they have lost of it."""
 
-    __slots__ = ("dropped", "groups", "pending_bytes", "pending_messages", "subscribers")
+    __slots__ = ("delivered", "dropped", "groups", "pending_bytes", "pending_messages", "subscribers")
 
     def __init__(self) -> None:
         self.subscribers: i64 = 0
         self.groups: list[tuple[bytes, int]] = []
         self.pending_messages: i64 = 0
         self.pending_bytes: i64 = 0
+        self.delivered: i64 = 0
         self.dropped: i64 = 0
 
     def add(self, subscription: Subscription) -> None:
         self.pending_messages += subscription.pending_messages
         self.pending_bytes += subscription.pending_bytes
+        self.delivered += subscription.delivered
         self.dropped += subscription.dropped
 
 
@@ -400,11 +402,13 @@ class PubSub:
         try:
             for batch in runs:
                 deliveries: i64 = 0
+                messages: i64 = len(batch.messages)
                 for subscription in batch.subscriptions:
                     if subscription.active:
+                        subscription.delivered += messages
                         subscription.receiver.deliver(batch, subscription)
                         deliveries += 1
-                self.delivered += deliveries * len(batch.messages)
+                self.delivered += deliveries * messages
         finally:
             self._flushing = False
 

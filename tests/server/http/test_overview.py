@@ -120,6 +120,11 @@ def test_connections(api: Api, server: Server) -> None:
         client.pubsub.subscribe("a/c")
         (found,) = [one for one in api.every("/v1/connections", limit=1) if one["name"] == "worker-3"]
         assert (found["protocol"], found["subscriptions"], found["pending_bytes"]) == ("native", 2, 0)
+        client.store.map.set("counted", "x" * 5_000)
+        client.store.map.get("counted")
+        (later,) = [one for one in api.every("/v1/connections") if one["name"] == "worker-3"]
+        for direction in ("received_bytes", "sent_bytes"):
+            assert 5_000 < later[direction] - found[direction] < 5_200
         assert (
             re.fullmatch(r"127\.0\.0\.1:\d+", found["address"])
             and found["since"] > 0

@@ -38,6 +38,9 @@ def test_who_listens_to_what(api: Api, server: Server, name: str) -> None:
         assert both is not None
         assert (both["subscribers"], both["groups"]) == (1, [{"name": "workers", "members": 1}])
         assert publish(api, f"{name}/1/t", "hi", headers={"k": "v"}) == 2
+        for filter in (f"{name}/+/t", f"{name}/#"):  # the group's member stands under the second
+            given = topic(api, filter)
+            assert given is not None and given["delivered"] == 1
         message = next(iter(subscriptions[0]))
         assert message.data == "hi" and message.headers.get("k") == b"v"
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from nexo.limits import HTTP_SEARCH_MESSAGES_MAX
 from tests.server.http.kit import Api
 
 QUEUES = "/v1/queues"
@@ -37,6 +38,45 @@ def received(api: Api, queue: str, batch: int = 10, wait_ms: int = 0) -> list[di
 
 def leases(messages: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{"id": one["id"], "token": one["token"]} for one in messages]
+
+
+def test_search_looks_into_value_headers_group_and_reason(api: Api, queue: str) -> None:
+    ids = push(
+        api,
+        queue,
+        text("nothing"),
+        text("a needle in text"),
+        {"type": "json", "value": {"to": ["needle"]}},
+        {"type": "bytes", "value": "AG5lZWRsZQ=="},
+        text("x", headers={"trace": "needle"}),
+        text("x", group="needle"),
+        {"type": "int", "value": 4711},
+    )
+    found = api.get(f"{queue}/messages", state="ready", contains="needle")
+    assert [one["id"] for one in found["items"]] == ids[1:6]
+    assert (found["next"], found["looked_at"]) == (None, 7)
+    assert [one["id"] for one in api.get(f"{queue}/messages", contains="471")["items"]] == ids[6:]
+    first = api.get(f"{queue}/messages", contains="needle", limit=2)
+    assert [one["id"] for one in first["items"]] == ids[1:3]
+    rest = api.get(f"{queue}/messages", contains="needle", after=first["next"])
+    assert [one["id"] for one in rest["items"]] == ids[3:6]
+    api.post(
+        f"{queue}/nack", {"leases": leases(received(api, queue, 1)), "mode": "fatal", "reason": "550 lost"}
+    )
+    assert [one["id"] for one in api.get(f"{queue}/messages", state="dead", contains="550")["items"]] == ids[
+        :1
+    ]
+    assert api.get(f"{queue}/messages", state="dead", contains="551")["items"] == []
+
+
+def test_a_search_looks_at_a_bounded_number_and_goes_on(api: Api, queue: str) -> None:
+    for _ in range(21):
+        push(api, queue, *[text("hay")] * 500)
+    (last,) = push(api, queue, text("needle"))
+    found = api.get(f"{queue}/messages", contains="needle")
+    assert (found["items"], found["looked_at"]) == ([], HTTP_SEARCH_MESSAGES_MAX)
+    found = api.get(f"{queue}/messages", contains="needle", after=found["next"])
+    assert ([one["id"] for one in found["items"]], found["next"]) == ([last], None)
 
 
 def test_a_queue_from_birth_to_end(api: Api, name: str) -> None:

@@ -40,7 +40,11 @@ QUEUE_ACTIONS: Final[dict[str, str]] = {
     "redrive": "queue.redrive",
 }
 STREAM_ACTIONS: Final[dict[str, str]] = {"delete_group": "group.delete"}
-PLAIN_ACTIONS: Final = frozenset({"list", "describe", "browse", "get", "groups", "group", "dead"})
+SERVER_ACTIONS: Final[dict[str, str]] = {"close": "connection.close"}
+PLAIN_ACTIONS: Final = frozenset(
+    {"list", "describe", "browse", "get", "groups", "group", "dead"}
+    | {"status", "top", "connections", "connection", "config"}
+)
 """Actions of the JSON commands that change nothing."""
 
 EXTENDED: Final[dict[int, str]] = {op.STREAMX_SEEK: "group.seek"}
@@ -50,7 +54,7 @@ PLAIN_EXTENDED: Final = frozenset(
 """Commands after STREAM_EXTENDED; STREAMX_ADMIN is told by its action."""
 PLAIN_BACKUP: Final = frozenset({op.BACKUP_READ, op.BACKUP_END})
 
-WITH_PARTS: Final = frozenset({op.MAP_ADMIN, op.QUEUE_ADMIN, op.STREAM_EXTENDED, op.BACKUP})
+WITH_PARTS: Final = frozenset({op.MAP_ADMIN, op.QUEUE_ADMIN, op.STREAM_EXTENDED, op.BACKUP, op.SERVER_ADMIN})
 """Opcodes of which it depends on what they carry."""
 
 PLAIN: Final = frozenset(
@@ -88,6 +92,10 @@ def action_of(code: i64, payload: Payload) -> Named | None:
             return Named(action, "")
         if code == op.BACKUP:
             return Named("backup", "") if payload.u8("the command") == op.BACKUP_BEGIN else None
+        if code == op.SERVER_ADMIN:
+            given = text(payload)
+            id = payload.json_object("the arguments").get("id", "") if given in SERVER_ACTIONS else ""
+            return named(SERVER_ACTIONS, given, str(id))
         if code == op.STREAM_EXTENDED:
             command = payload.u8("the command")
             if command == op.STREAMX_ADMIN:

@@ -36,6 +36,7 @@ _RULES: Final[dict[int, tuple[int, int]]] = {
     op.PING: (FREE, 0),
     op.BATCH: (FREE, 0),  # batch.py asks for each command in it
     op.BACKUP: (ADMIN, 0),
+    op.SERVER_ADMIN: (OWN, 0),
     op.MAP_GET: (NAME, grant.STORE_READ),
     op.MAP_SET: (OWN, 0),
     op.MAP_DEL: (NAME, grant.STORE_WRITE),
@@ -154,6 +155,11 @@ def check(grants: Grants, node: Node, code: i64, payload: Payload) -> None:
             grants.check(grant.PUBSUB_SUBSCRIBE, topic)
         elif not grants.account:
             raise grants.refusal("a reply")
+    elif code == op.SERVER_ADMIN:
+        if payload.string("the action") in (b"close", b"config"):
+            grants.check_admin()
+        else:
+            grants.check_monitor()
     elif code == op.QUEUE_ADMIN:
         _check_queue_admin(grants, payload)
     elif code == op.STREAM_EXTENDED:

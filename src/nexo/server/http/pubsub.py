@@ -84,6 +84,7 @@ def described(access: Access, name: bytes, now: int, value_bytes_max: int) -> di
         ],
         "pending_messages": int(audience.pending_messages),
         "pending_bytes": int(audience.pending_bytes),
+        "delivered": int(audience.delivered),
         "dropped": int(audience.dropped),
         "retained": retained,
     }

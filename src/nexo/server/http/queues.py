@@ -17,7 +17,14 @@ from nexo.brokers.queue.lending import BY_POLICY, FAILED, FATAL, FENCED, RELEASE
 from nexo.brokers.queue.message import Delivery, Item
 from nexo.brokers.queue.queue import Queue
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, ServerError
-from nexo.limits import DELIVERIES_PER_RECEIVE_MAX, HTTP_WAIT_MS_MAX, MESSAGES_PER_PUSH_MAX, TTL_MS_MAX
+from nexo.limits import (
+    DELIVERIES_PER_RECEIVE_MAX,
+    HTTP_SEARCH_MESSAGES_MAX,
+    HTTP_WAIT_MS_MAX,
+    MESSAGES_PER_PUSH_MAX,
+    PAGE_BYTES_MAX,
+    TTL_MS_MAX,
+)
 from nexo.protocols.grants import QUEUE_BROWSE, QUEUE_CONSUME, QUEUE_MANAGE, QUEUE_PUSH
 from nexo.protocols.grants import QUEUES as QUEUES_SEEN
 from nexo.protocols.native import queueadmin
@@ -33,6 +40,8 @@ QUEUES: Final = "/api/v1/queues"
 ONE: Final = QUEUES + "/{queue}"
 MODES: Final = {"failed": FAILED, "release": RELEASE, "fatal": FATAL}
 PRIORITY_MAX: Final = 255
+SEARCH_PORTION: Final = 100
+"""Messages that a search reads at a time, between which others have their turn."""
 
 
 class CreateQueue(Struct, forbid_unknown_fields=True):
@@ -187,15 +196,45 @@ async def delete(call: Call) -> Response:
 
 
 async def browse(call: Call) -> Response:
-    arguments = Arguments(
-        {"state": call.text("state", "ready"), "after": call.number("after", 0), "limit": call.limit()}
-    )
+    state, after, limit = call.text("state", "ready"), call.number("after", 0), call.limit()
     value_bytes_max = call.number("value_bytes_max", 0)
+    contains = call.text("contains").encode()
+    items: list[dict[str, object]] = []
+    if not contains:
+        messages, after = portion(call, state, after, limit)
+        items = [public(one, value_bytes_max) for one in messages]
+        return page(items, str(after) if after else None)
+    looked_at, size = 0, 0
+    for _ in range(HTTP_SEARCH_MESSAGES_MAX // SEARCH_PORTION):
+        messages, after = portion(call, state, after, min(SEARCH_PORTION, limit - len(items)))
+        looked_at += len(messages)
+        for one in messages:
+            if holds(one, contains):
+                size += int(str(one["bytes"]))
+                items.append(public(one, value_bytes_max))
+        if after == 0 or len(items) >= limit or size >= PAGE_BYTES_MAX:
+            break
+        await asyncio.sleep(0)  # others have their turn
+    return page(items, str(after) if after else None, looked_at=looked_at)
+
+
+def portion(call: Call, state: str, after: int, limit: int) -> tuple[list[dict[str, Any]], int]:
+    """Messages of a queue, not yet fit for JSON, and where those after them begin; 0 when there are no more."""
     call.access.begin()
-    shown = queueadmin.browse(found(call), arguments)
-    messages, after = shown["messages"], shown["after"]
+    shown = queueadmin.browse(found(call), Arguments({"state": state, "after": after, "limit": limit}))
+    messages, next = shown["messages"], shown["after"]
     assert isinstance(messages, list)
-    return page([public(one, value_bytes_max) for one in messages], str(after) if after else None)
+    assert isinstance(next, int)
+    return messages, next
+
+
+def holds(shown: dict[str, Any], wanted: bytes) -> bool:
+    """Whether a message has these bytes in its value, its headers, its group or its reason. JSON is searched as
+    compact text."""
+    value, kind = shown["value"], shown["type"]
+    content = value if kind == "bytes" else value.encode() if kind == "str" else msgspec.json.encode(value)
+    words = (content, shown["headers"], shown["group"].encode(), shown["reason"].encode())
+    return any(wanted in word for word in words)
 
 
 async def get(call: Call) -> Response:
@@ -444,7 +483,12 @@ ROUTES: Final = [
     Route("DELETE", ONE, delete, MANAGES, "Delete a queue with all it holds", audit="queue.delete"),
     Route(
         "GET", ONE + "/messages", browse, BROWSES, "Messages in one state, not taken by looking",
-        {"state": "ready, held, delayed, leased or dead", **LISTED, **VALUE_BYTES},
+        {
+            "state": "ready, held, delayed, leased or dead",
+            "contains": "only messages with this in value, headers, group or reason",
+            **LISTED,
+            **VALUE_BYTES,
+        },
     ),
     Route("POST", ONE + "/messages", push, PUSHES, "Push messages, all or none", body=Push, status=201, audit=DATA),
     Route("GET", ONE + "/messages/{id}", get, BROWSES, "A message, dead or not", VALUE_BYTES),
