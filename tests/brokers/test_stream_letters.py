@@ -243,6 +243,7 @@ def test_counts() -> None:
     counts = kit.streams.counts()
     assert (counts.streams, counts.records, counts.bytes) == (1, 5, stream.blocks.bytes)
     assert (counts.groups, counts.members, counts.leased, counts.dead_letters) == (2, 2, 0, 1)
-    assert (counts.delivered, counts.redelivered, counts.acked) == (5, 1, 1)
-    assert (counts.nacked, counts.expired, counts.missed) == (2, 2, 0)
+    done = counts.done
+    assert (done.delivered, done.redelivered, done.acked) == (5, 1, 1)
+    assert (done.nacked, done.expired, done.missed) == (2, 2, 0)
     assert counts.cache_bytes == counts.bytes

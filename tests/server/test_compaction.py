@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import httpx
 
 import nexo
 from tests.conftest import Server, running
@@ -66,7 +69,12 @@ async def check(server: Server, seqs: list[int]) -> None:
 def test_what_was_compacted_is_there_after_a_kill(tmp_path: Path) -> None:
     server = Server(tmp_path, *SMALL_FILES)
     seqs = asyncio.run(fill(server, tmp_path))
-    assert len(snapshots(tmp_path)) == 1
+    (name,) = snapshots(tmp_path)
+    with httpx.Client(base_url=server.http, trust_env=False) as client:
+        shown = client.get("/api/v1/storage").json()
+    assert shown["snapshot"]["name"] == name and shown["snapshot"]["bytes"] > 0
+    assert 0 <= time.time() * 1000 - shown["snapshot"]["written_at"] < 3_600_000
+    assert [one["name"] for one in shown["files"]] == log_files(tmp_path)
     server.process.send_signal(signal.SIGKILL)
     server.process.wait()
     for _ in range(2):

@@ -37,7 +37,8 @@ class Image:
     kept: Fields = field(default_factory=dict)
     """What is kept of the store and of retained messages: maps, keys and topics with all that they hold."""
     unsure: set[str] = field(default_factory=set)
-    """Those that the log does not have as they are: keys on their way into a map, changes that could not be stored."""
+    """Those that the log does not have as they are: keys on their way into a map, changes that could not be stored,
+    topics that a batch across brokers will change once it is durable."""
 
 
 def image(node: Node, now: int) -> Image:
@@ -73,7 +74,7 @@ def keep_retained(taken: Image, retained: Retained) -> None:
         for message in retained.match(b"#", 0):
             expires_at = retained.expires_at(message.topic)
             taken.kept[f"topic {message.topic!r}"] = ((message.value, message.headers), expires_at)
-    taken.unsure |= {f"topic {topic!r}" for topic in retained.lost}
+    taken.unsure |= {f"topic {topic!r}" for topic in (*retained.lost, *retained._announced)}
 
 
 def queue_fields(queue: Queue, now: int) -> Fields:
@@ -88,9 +89,12 @@ def queue_fields(queue: Queue, now: int) -> Fields:
         "keys": {},
     }
     if parts.definition.level != MEMORY:
+        lent = {lease.message.id for lease in parts.leases.all()}
         fields["living"] = [
             [message.state == LEASED, message.due_at, message.attempts, constant(message)]
             for message in parts.backlog.index.after(0, ALL)
+            if message.state != LEASED
+            or message.id in lent  # else a batch has acked it, and is not durable yet
         ]
         fields["dead"] = [
             [letter.reason, letter.died_at, letter.message.attempts, constant(letter.message, True)]

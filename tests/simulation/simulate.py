@@ -24,6 +24,7 @@ from typing import Any
 
 from nexo.brokers.journal import FLUSH, FSYNC, MEMORY
 from nexo.storage.writer import Writer
+from tests.simulation.batch_clients import BatchClients, restart_batches
 from tests.simulation.disk import Crash, Disk, Faults
 from tests.simulation.image import Image
 from tests.simulation.model import End
@@ -66,7 +67,7 @@ class Tally:
         )
 
 
-class Clients(QueueClients, StreamClients, StoreClients):
+class Clients(QueueClients, StreamClients, StoreClients, BatchClients):
     """All of them."""
 
     def __init__(self, random: Random, kinds: str) -> None:
@@ -91,6 +92,9 @@ class Clients(QueueClients, StreamClients, StoreClients):
                 (self.delete_key, 12), (self.count_up, 8), (self.expire_key, 6), (self.clear_keys, 3),
                 (self.retain, 10), (self.clear_retained, 5),
             ]  # fmt: skip
+        self.batching = "b" in kinds
+        if self.batching:
+            self.kinds += [(self.do_batch, 30), (self.lend_one, 20)]
         self.kinds.append((self.drop, 2))
 
     def command(self) -> str:
@@ -107,10 +111,15 @@ class Clients(QueueClients, StreamClients, StoreClients):
         self.look_at_queues()
         self.look_at_streams()
         self.look_at_store()
+        if self.batching:
+            self.look_at_batches()
 
     def restarted(self, end: End) -> None:
-        restart_queues(self, end)
-        restart_streams(self, end)
+        if self.batching:
+            restart_batches(self, end)
+        else:
+            restart_queues(self, end)
+            restart_streams(self, end)
         restart_store(self, end)
 
     def drop(self) -> str:
@@ -124,7 +133,8 @@ class Clients(QueueClients, StreamClients, StoreClients):
 
 
 class World:
-    """One seed. `kinds`: q for queues, s for streams, m for the store's maps and retained messages."""
+    """One seed. `kinds`: q for queues, s for streams, m for the store's maps and retained messages; or b for
+    batches across brokers, alone."""
 
     def __init__(
         self,
@@ -143,7 +153,7 @@ class World:
         self.tally = tally or Tally()
         self.life_class = life_class
         self.writer_class = writer_class
-        self.kinds = kinds or self.random.choice(("q", "s", "qs", "qs", "m", "m", "qsm"))
+        self.kinds = kinds or self.random.choice(("q", "s", "qs", "qs", "m", "m", "qsm", "b", "b"))
         self.retained_level = self.random.choice((FSYNC, FLUSH, MEMORY))
         self.clients = clients_class(self.random, self.kinds)
         self.disk = disk_class(self.random.getrandbits(64))

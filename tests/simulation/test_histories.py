@@ -67,6 +67,25 @@ def test_what_a_restart_gives_up_is_recorded(history: History) -> None:
     assert (values(history.found()), dead(history.found())) == ([], [])
 
 
+def test_a_place_in_a_list_of_dead_letters_outlives_no_restart(history: History) -> None:
+    """The list is read from its beginning then: places are numbered by life, and none is passed over."""
+    queue = history.queue(max_deliveries=1)
+    group = group_with_letters(history, 3)
+    for value in (b"\0one", b"\0two"):
+        history.do(lambda value=value: queue.push(value, 0, history.now))  # type: ignore[misc]
+    history.rest()
+    history.do(lambda: queue.receive(2, history.consumer, history.now))
+    history.rest()
+    seen = [letter.serial for letter in group.peek(0, 9)]
+    history.restart()
+    queue, group = history.found(), history.node.streams.find(b"s").find_group(b"g")
+    first = queue.dead_after(0, 9)
+    assert [one.message.id for one in first] == [1, 2]
+    assert [one.seq for one in group.dead_after(seen[-1], 9)] == [1, 2, 3]
+    history.restart()
+    assert [one.message.id for one in history.found().dead_after(first[-1].serial, 9)] == [1, 2]
+
+
 def test_a_snapshot_with_dead_letters_of_a_stream_is_read(history: History) -> None:
     """Their kind of operation was not known to the node, and no server started after a compaction (seed 1)."""
     group = group_with_letters(history, 2)

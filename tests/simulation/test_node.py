@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from nexo.brokers.journal import BATCH
 from nexo.brokers.maps import DELETE
 from nexo.brokers.moving import MOVE_BLOCKS, MOVE_BODIES
 from nexo.brokers.queue.records import ACK
@@ -15,6 +16,7 @@ from nexo.protocols.native.session import NativeSession
 from nexo.server.housekeeping import CLEAN, ROLL_TO_COMPACT, Housekeeper
 from nexo.storage.format import LOG_NAME, SNAPSHOT_NAME, log_name
 from nexo.storage.writer import Writer
+from tests.brokers.journals import split
 from tests.simulation.disk import Crash, Disk, Inode
 from tests.simulation.image import differences
 from tests.simulation.model import Step
@@ -189,6 +191,20 @@ class ForgetsDeletes(Life):
         self.images = {self.batch: self.recovered}
 
 
+class HalfABatch(Life):
+    """Of a batch across brokers the first operation does not come back, and only clients can notice."""
+
+    def check_recovered(self, least: int) -> None:
+        self.images = {self.batch: self.recovered}
+
+    def apply(self, kind: int, data: bytes, start: int, end: int, address: int) -> None:
+        if kind == BATCH:
+            _, _, first = next(split(data[start:end]))
+            start += first
+            address += first if address else 0
+        super().apply(kind, data, start, end, address)
+
+
 class ForgetsWhatWasLost(Life):
     """A node that does not record again what a full disk refused, so that a restart finds older values."""
 
@@ -241,6 +257,11 @@ def test_a_replay_without_deletions_of_keys_is_caught() -> None:
 
 def test_a_node_that_forgets_what_a_full_disk_refused_is_caught() -> None:
     assert "after batch" in caught(ForgetsWhatWasLost, kinds="m")
+
+
+def test_a_batch_across_brokers_that_comes_back_by_half_is_caught() -> None:
+    wrong = caught(HalfABatch, kinds="b")
+    assert "after [" in wrong or "in the queue are" in wrong, wrong
 
 
 def test_removing_files_before_the_snapshot_is_caught() -> None:

@@ -55,7 +55,7 @@ class DLS:
 
         `type` decodes JSON values as that type. ResourceNotFoundError when the group does not exist.
         """
-        arguments = msgspec.json.encode({"after": offset, "limit": limit})
+        arguments = msgspec.json.encode({"offset": offset, "limit": limit})
         payload = bytes((op.STREAMX_ADMIN,)) + self._names + string("dead") + arguments
         answer = admin_answer(await self._connection.data(op.STREAM_EXTENDED, payload))
         return [

@@ -96,6 +96,46 @@ class Housekeeper:
         live = self._journal.live
         return int(live.total - live.of(self._journal.file))
 
+    def described(self) -> dict[str, object]:
+        """What an operator sees: the log files that are complete and what lives in them, what is due, and when.
+
+        Nothing is read but the names of the files and, of a snapshot, its size and age.
+        """
+        journal = self._journal
+        live = journal.live.by_file()
+        files: list[dict[str, object]] = [
+            {
+                "name": log_name(number),
+                "bytes": size,
+                "live_bytes": live.get(number, 0),
+                "complete": True,
+                "sparse": live.get(number, 0) * 100 < size * CLEANING_LIVE_PERCENT,
+            }
+            for number, size in sorted(self._sizes.items())
+        ]
+        files.append(
+            {
+                "name": log_name(journal.file),
+                "bytes": int(journal.offset),
+                "live_bytes": int(journal.live.of(journal.file)),
+                "complete": False,
+                "sparse": False,
+            }
+        )
+        return {
+            "files": files,
+            "bytes": self._bytes + int(journal.offset),
+            "live_bytes": int(journal.live.total),
+            "dead_bytes": self.dead_bytes,
+            "housekeeping": {
+                "state": self.state,
+                "dirty": self._is_dirty(),
+                "dirty_at_bytes": self.enough_bytes + self._left,
+                "files_to_replay": max(0, int(journal.file) - self._compacted),
+                "compacted_at_files": self._due_files,
+            },
+        }
+
     def look(self) -> None:
         """Go on with what is due."""
         journal = self._journal

@@ -24,7 +24,7 @@ from nexo.server.replaying import replay
 from nexo.storage.backup import unpin_all
 from nexo.storage.batch import Batch, Hooks, Report
 from nexo.storage.files import Files, is_running
-from nexo.storage.format import log_numbers
+from nexo.storage.format import SNAPSHOT_NAME, log_numbers
 from nexo.storage.log import Log
 from nexo.storage.recovery import Recovery
 from nexo.storage.thread import ThreadedWriter
@@ -142,6 +142,33 @@ class Keeper(Hooks):
     def sync_times(self) -> Histogram | None:
         """How long syncs took, in milliseconds; None before the log is opened."""
         return None if self._writer is None else self._writer.sync_times
+
+    def described(self) -> dict[str, object]:
+        """Storage as an operator sees it: what the housekeeper knows, the snapshot, and how far the log has got.
+
+        Reads the directory.
+        """
+        writer, journal = self._writer, self.journal
+        snapshots = [name for name in self.files.names() if SNAPSHOT_NAME.fullmatch(name)]
+        snapshot: dict[str, object] | None = None
+        if snapshots:
+            name = snapshots[-1]  # names sort as the batches do
+            written_at = self.files.modified_at(name)
+            snapshot = {"name": name, "bytes": self.files.size(name), "written_at": written_at}
+        synced = writer is not None and writer.last_sync_ms >= 0
+        return {
+            "folder": self.files.folder,
+            "epoch": int(journal.epoch),
+            "batch": int(journal.batch) - 1,
+            "written_batch": int(journal.written),
+            "synced_batch": int(journal.synced),
+            "pending_bytes": int(journal.pending_bytes),
+            "last_sync_ms": self.last_sync_ms,
+            "last_sync_ago_ms": monotonic_ms() - writer.last_sync_ended_ms if writer and synced else None,
+            "free_bytes": self.files.free_bytes(),
+            "snapshot": snapshot,
+            **self._housekeeper.described(),
+        }
 
     def log_files(self) -> int:
         """How many log files there are. Reads the directory."""

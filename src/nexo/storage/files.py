@@ -176,6 +176,10 @@ class Files:
         """Bytes in a file."""
         return os.stat(self.path(name)).st_size
 
+    def modified_at(self, name: str) -> int:
+        """When a file was last written, Unix ms."""
+        return os.stat(self.path(name)).st_mtime_ns // 1_000_000
+
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what has it."""
         os.replace(self.path(old), self.path(new))

@@ -57,6 +57,7 @@ class ThreadedWriter(Sink):
         self._lock = threading.Lock()
         self.sync_times = Histogram(SYNCS_MS)
         self.last_sync_ms = -1  # how long the latest sync took; -1 for none yet
+        self.last_sync_ended_ms = 0  # when, by the clock that it was given
         self._awaited_ms = 0  # the sync that the thread knows to be due
         self._pause_ms = 0  # how long the last pause of writing at once was, 0: the last such write was quick
         self._pause_until_ms = 0
@@ -142,9 +143,15 @@ class ThreadedWriter(Sink):
         if not self._aside.ended():
             return False
         error, self._aside = self._aside.error, None
-        self.last_sync_ms = self._now_ms() - self._aside_began_ms
+        self._note_sync(self._aside_began_ms)
         self._writer.sync_ended(error)
         return True
+
+    def _note_sync(self, began_ms: int) -> None:
+        """A sync has ended."""
+        self.last_sync_ended_ms = self._now_ms()
+        self.last_sync_ms = self.last_sync_ended_ms - began_ms
+        self.sync_times.add(self.last_sync_ms)
 
     def _lock_alone(self) -> None:
         """Take the lock when nothing is synced aside: of two syncs only one is told of an error."""
@@ -206,8 +213,7 @@ class ThreadedWriter(Sink):
         """The sync that is due; what comes meanwhile may be written by whoever submits it, and confirmed."""
         began = self._now_ms()
         error = self._writer.sync_runs(handle)
-        self.last_sync_ms = self._now_ms() - began
-        self.sync_times.add(self.last_sync_ms)
+        self._note_sync(began)
         with self._lock:
             self._thread_syncs = False
             self._writer.sync_ended(error)

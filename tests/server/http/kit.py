@@ -53,7 +53,7 @@ class Api:
     def every(self, path: str, **parameters: Any) -> list[Any]:
         """All items of a list, page after page."""
         found: list[Any] = []
-        after: str | None = None
+        after: str | None = parameters.pop("after", None)
         while True:
             more = {} if after is None else {"after": after}
             page = self.get(path, **parameters, **more)

@@ -33,7 +33,7 @@ def posted(bench: Bench, body: object) -> Call:
         LOGIN: NOBODY,
     }
     nobody: Any = None  # the server's other parts, which no append asks
-    return Call(Request(scope, receive), Access(bench.node, *[nobody] * 7))
+    return Call(Request(scope, receive), Access(bench.node, *[nobody] * 9))
 
 
 @pytest.mark.asyncio

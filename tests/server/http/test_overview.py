@@ -58,6 +58,32 @@ def test_the_overview_counts_what_happens(api: Api, server: Server, name: str) -
     assert after["storage"]["synced_batch"] > before["storage"]["synced_batch"]
 
 
+def test_totals_do_not_shrink_when_something_is_deleted(api: Api, server: Server, name: str) -> None:
+    with nexo.blocking.connect(port=server.port) as client:
+        queue, stream = client.queue.create(name), client.stream.create(name)
+        queue.push("x")
+        stream.publish("x")
+        (job,) = queue.receive(1)
+        job.ack()
+        with stream.group("g").consume() as messages:
+            next(messages).ack()
+        time.sleep(monitor.FRESH_SECONDS)
+        before = api.get("/v1/overview")
+        api.delete(f"/v1/queues/{name}")
+        api.delete(f"/v1/streams/{name}")
+        time.sleep(monitor.FRESH_SECONDS)
+        after = api.get("/v1/overview")
+    for part, fields in {
+        "queues": ("pushed", "delivered", "acked"),
+        "streams": ("appended", "delivered", "acked"),
+    }.items():
+        assert all(before[part][field] > 0 for field in fields)
+        assert {field: after[part][field] for field in fields} == {
+            field: before[part][field] for field in fields
+        }
+    assert scraped(api)["nexo_queues_pushed"][()] == after["queues"]["pushed"]
+
+
 def test_dead_letters_give_an_alarm(api: Api, name: str) -> None:
     api.post("/v1/queues", {"name": name, "options": {"durability": "memory"}}, 201)
     api.post(f"/v1/queues/{name}/messages", {"messages": [{"type": "int", "value": 1}]}, 201)
@@ -112,6 +138,23 @@ def test_the_history_is_in_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     } <= series.keys()
     assert len({len(column) for column in series.values()}) == 1
     assert series["at"] == sorted(series["at"]) and None not in series["storage.last_sync_ms"]
+
+
+def test_storage(api: Api, server: Server, name: str) -> None:
+    with nexo.blocking.connect(port=server.port) as client:
+        queue = client.queue.create(name)
+        before = api.get("/v1/storage")
+        queue.push_batch(["x" * 1_000] * 3)
+        after = api.get("/v1/storage")
+    assert before["state"] == "ok" and before["epoch"] == 1 and before["snapshot"] is None
+    assert after["batch"] > before["batch"] and after["synced_batch"] >= after["batch"] - 1
+    assert after["last_sync_ms"] >= 0 and after["last_sync_ago_ms"] >= 0 and after["free_bytes"] > 0
+    (file,) = after["files"]
+    assert file["name"] == "log-0000000001.nexo" and not file["complete"]
+    assert file["bytes"] == (Path(after["folder"]) / file["name"]).stat().st_size == after["bytes"]
+    assert file["live_bytes"] - before["files"][0]["live_bytes"] > 3_000
+    assert after["dead_bytes"] == 0 and after["housekeeping"]["state"] == "rest"
+    assert after["housekeeping"]["files_to_replay"] == 0 and not after["housekeeping"]["dirty"]
 
 
 def test_connections(api: Api, server: Server) -> None:

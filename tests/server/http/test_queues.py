@@ -172,6 +172,16 @@ def test_refusals_and_dead_letters(api: Api, queue: str) -> None:
     assert api.get(queue)["redriven"] == 4 and api.get(queue)["dead_letters"] == 0
 
 
+def test_dead_letters_that_go_between_pages_shift_nothing(api: Api, queue: str) -> None:
+    push(api, queue, *(text(str(number)) for number in range(5)))
+    lent = received(api, queue)
+    api.post(f"{queue}/nack", {"leases": leases(lent), "mode": "fatal"})
+    first = api.get(f"{queue}/messages", state="dead", limit=2)
+    assert api.post(f"{queue}/redrive", {"ids": [one["id"] for one in first["items"]]}) == {"moved": 2}
+    rest = api.every(f"{queue}/messages", state="dead", after=first["next"], limit=2)
+    assert [one["id"] for one in rest] == [one["id"] for one in lent[2:]]
+
+
 def test_many_dead_letters_come_back_and_go(api: Api, queue: str) -> None:
     for _ in range(2):
         push(api, queue, *(text("x") for _ in range(2_500)))

@@ -111,7 +111,11 @@ def test_groups(api: Api, server: Server, stream: str, name: str) -> None:
                 (3, "broken", 1),
             ]
             assert dead[0]["value"] == "b" and dead[0]["died_at"] > 0
+            after = api.get(f"{group}/dead", limit=1)["next"]
     assert api.post(f"{group}/dead/2/redrive") == {"seq": 7}
+    assert [one["seq"] for one in api.get(f"{group}/dead", after=after)["items"]] == [3], (
+        "none is passed over"
+    )
     assert api.post(f"{group}/dead/2/redrive", None, 404)["code"] == "RESOURCE_NOT_FOUND"
     assert api.delete(f"{group}/dead/3") == {"removed": True}
     assert api.delete(f"{group}/dead/3", 404)["code"] == "RESOURCE_NOT_FOUND"

@@ -121,6 +121,12 @@ class DeadLetters:
             low += 1
         return found
 
+    def restarted(self, above: i64) -> None:
+        """The replay is over: places of an earlier life, which were no higher than `above`, are before all of these."""
+        for letter in self._by_id.values():
+            letter.serial += above
+        self.last_serial += above
+
     def remove(self, letter: DeadLetter) -> None:
         """Takes out a letter that is here; its message stays as it is, its body accounted no longer."""
         del self._by_id[int(letter.message.id)]

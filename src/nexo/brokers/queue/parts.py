@@ -85,6 +85,19 @@ class Counters:
         self.dropped: i64 = 0
         self.redriven: i64 = 0
 
+    def add(self, other: Counters) -> None:
+        """Counts what another has counted, too."""
+        self.pushed += other.pushed
+        self.deduplicated += other.deduplicated
+        self.delivered += other.delivered
+        self.redelivered += other.redelivered
+        self.acked += other.acked
+        self.nacked += other.nacked
+        self.expired += other.expired
+        self.dead += other.dead
+        self.dropped += other.dropped
+        self.redriven += other.redriven
+
 
 @final
 class Parts:

@@ -240,6 +240,10 @@ class Queue:
         """Dead letters in the order of their deaths; `view` gives the body of `letter.message`."""
         return self.parts.dead.peek(limit, offset)
 
+    def dead_after(self, serial: i64, limit: i64) -> list[DeadLetter]:
+        """As `peek`, but those after the letter with this `serial`, whether it is still there or not."""
+        return self.parts.dead.following(serial, limit)
+
     def redrive(self, id: i64, now: i64) -> i64:
         """Makes a dead letter a new message at the end of the queue; gives the new id, 0 for no such letter.
 

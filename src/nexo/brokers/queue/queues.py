@@ -20,7 +20,7 @@ from nexo.brokers.queue.consumers import Consumer
 from nexo.brokers.queue.definition import OPTIONS, Definition, compare
 from nexo.brokers.queue.dump import DumpJob
 from nexo.brokers.queue.moving import BodyMover, replay_bodies
-from nexo.brokers.queue.parts import Ages, Parts, Surroundings
+from nexo.brokers.queue.parts import Ages, Counters, Parts, Surroundings
 from nexo.brokers.queue.queue import Queue
 from nexo.brokers.queue.replay import Reader
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError, StorageError
@@ -34,28 +34,21 @@ from nexo.limits import (
 
 @final
 class Counts:
-    """What all queues hold together, and what the ones that exist have done since the process began."""
+    """What all queues hold together, and in `done` what they and those that are gone have done since the process began."""
 
     __slots__ = (
-        "acked",
         "bytes",
         "dead_letters",
         "delayed",
-        "delivered",
-        "died",
-        "dropped",
-        "expired",
+        "done",
         "held",
         "leased",
-        "nacked",
-        "pushed",
         "ready",
-        "redelivered",
-        "redriven",
         "waiting",
     )
 
     def __init__(self) -> None:
+        self.done = Counters()
         self.ready: i64 = 0
         self.held: i64 = 0
         self.delayed: i64 = 0
@@ -63,22 +56,13 @@ class Counts:
         self.dead_letters: i64 = 0
         self.waiting: i64 = 0
         self.bytes: i64 = 0
-        self.pushed: i64 = 0
-        self.delivered: i64 = 0
-        self.redelivered: i64 = 0
-        self.acked: i64 = 0
-        self.nacked: i64 = 0
-        self.expired: i64 = 0
-        self.died: i64 = 0
-        self.dropped: i64 = 0
-        self.redriven: i64 = 0
 
 
 @final
 class Queues:
     """The queues of one node. `seed` makes the jitter of backoffs repeatable."""
 
-    __slots__ = ("_agenda", "_around", "_by_name", "_by_number", "_created", "_last_number")
+    __slots__ = ("_agenda", "_around", "_by_name", "_by_number", "_created", "_gone", "_last_number")
 
     def __init__(
         self,
@@ -94,6 +78,7 @@ class Queues:
         self._by_name: dict[bytes, Queue] = {}
         self._by_number: dict[int, Queue] = {}
         self._created: list[tuple[int, Queue]] = []  # with the batch that says so, until it is settled
+        self._gone = Counters()  # what deleted queues have counted: totals never shrink
         self._last_number: i64 = 0
 
     def __len__(self) -> int:
@@ -102,6 +87,7 @@ class Queues:
     def counts(self) -> Counts:
         """Totals over all queues, for metrics; the work is that of walking over them."""
         counts = Counts()
+        counts.done.add(self._gone)
         for queue in self._by_name.values():
             parts = queue.parts
             counts.ready += parts.backlog.ready.count
@@ -111,16 +97,7 @@ class Queues:
             counts.dead_letters += len(parts.dead)
             counts.waiting += len(parts.waiters)
             counts.bytes += parts.backlog.bytes
-            done = parts.counters
-            counts.pushed += done.pushed
-            counts.delivered += done.delivered
-            counts.redelivered += done.redelivered
-            counts.acked += done.acked
-            counts.nacked += done.nacked
-            counts.expired += done.expired
-            counts.died += done.dead
-            counts.dropped += done.dropped
-            counts.redriven += done.redriven
+            counts.done.add(parts.counters)
         return counts
 
     @property
@@ -194,6 +171,7 @@ class Queues:
 
     def _remove(self, queue: Queue) -> None:
         parts = queue.parts
+        self._gone.add(parts.counters)
         del self._by_name[parts.name]
         del self._by_number[int(parts.number)]
         self._agenda.forget(parts.number)

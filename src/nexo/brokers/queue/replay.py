@@ -248,12 +248,13 @@ def _restore(parts: Parts, kind: i64, reader: Reader) -> None:
 def recovered(parts: Parts, above: i64, now: i64) -> None:
     """The replay is over: everything waits where it belongs, and what was lent for the last time is dead.
 
-    Ids and tokens go on above this number at the least.
+    Ids, tokens and places among the dead letters go on above this number at the least.
     """
     backlog = parts.backlog
     # Above any that an earlier life can have given, though the end of the log was lost.
     parts.leases.skip_to(max(parts.leases.next_token + LOST_NUMBERS_MAX, above + 1))
     parts.next_id = max(parts.next_id + LOST_NUMBERS_MAX, above + 1)
+    parts.dead.restarted(above)
     lost: list[QueueMessage] = []
     for message in backlog.index.after(0, backlog.index.count):
         if message.state == LEASED and message.attempts >= parts.definition.max_deliveries:

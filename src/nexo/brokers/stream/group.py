@@ -400,10 +400,11 @@ class Group(Scheduled):
             waiting.fail(self._fenced(waiting.generation))
 
     def recovered(self) -> None:
-        """The replay is over: generations and receipts go on above any that an earlier life can have given."""
+        """The replay is over: generations, receipts and places of dead letters go on above any of an earlier life."""
         above = self.log.commons.journal.numbers_above()
         self.generation = max(self.generation, above)
         self.backlog.leases.token = above
+        self.backlog.letters.restarted(above)
 
     def restart(self, floor: i64, generation: i64) -> None:
         """Goes on after a sequence, with members above a generation only."""
@@ -427,6 +428,10 @@ class Group(Scheduled):
     def peek(self, offset: i64, limit: i64) -> list[DeadLetter]:
         """`limit` dead letters after the first `offset`, in the order in which they died."""
         return self.backlog.letters.page(offset, limit)
+
+    def dead_after(self, serial: i64, limit: i64) -> list[DeadLetter]:
+        """As `peek`, but those after the letter with this `serial`, whether it is still there or not."""
+        return self.backlog.letters.following(serial, limit)
 
     def move_to_stream(self, seq: i64, now: i64) -> i64:
         """Appends a dead letter's record to the stream again and removes it; gives the new sequence.

@@ -95,6 +95,22 @@ class DeadLetters:
             return []
         return list(islice(self._letters.values(), offset, offset + limit))
 
+    def following(self, serial: i64, limit: i64) -> list[DeadLetter]:
+        """`limit` dead letters after the one with this serial, whether it is still there or not."""
+        found: list[DeadLetter] = []
+        for letter in self._letters.values():
+            if len(found) >= limit:
+                break
+            if letter.serial > serial:
+                found.append(letter)
+        return found
+
+    def restarted(self, above: i64) -> None:
+        """The replay is over: places of an earlier life, which were no higher than `above`, are before all of these."""
+        for letter in self._letters.values():
+            letter.serial += above
+        self._last_serial += above
+
     def clear(self) -> i64:
         """Removes all; how many there were."""
         count: i64 = len(self._letters)

@@ -16,7 +16,7 @@ from nexo.errors import ResourceNotFoundError
 class Registry:
     """All streams. Numbers are given once."""
 
-    __slots__ = ("by_name", "by_number", "commons", "next_number", "numbers")
+    __slots__ = ("by_name", "by_number", "commons", "gone_appended", "next_number", "numbers")
 
     def __init__(self, commons: Commons) -> None:
         self.commons = commons
@@ -24,6 +24,7 @@ class Registry:
         self.by_name: dict[bytes, Stream] = {}
         self.by_number: dict[int, Stream] = {}
         self.next_number: i64 = 1
+        self.gone_appended: i64 = 0  # records that could be read of streams that are gone
 
     def adopt(self, number: i64, name: bytes, definition: Definition, now: i64) -> Stream:
         """Makes a stream with a number."""
@@ -37,5 +38,6 @@ class Registry:
         """Drops a stream with its groups and dead letters, and tells those who wait."""
         del self.by_name[stream.name]
         del self.by_number[stream.number]
+        self.gone_appended += stream.last_seq
         name = stream.name.decode(errors="replace")
         stream.close_down(ResourceNotFoundError(f"stream {name} has been deleted"))

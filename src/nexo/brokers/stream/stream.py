@@ -20,12 +20,47 @@ from nexo.limits import GROUPS_PER_STREAM_MAX, KEY_BYTES_MAX
 
 
 @final
-class GroupNumbers:
-    """The groups of all streams by number, and the number that the next one gets."""
+class GroupCounters:
+    """What groups have done since the process began."""
 
-    __slots__ = ("groups", "next")
+    __slots__ = ("acked", "delivered", "expired", "missed", "nacked", "redelivered")
 
     def __init__(self) -> None:
+        self.delivered: i64 = 0
+        self.redelivered: i64 = 0
+        self.acked: i64 = 0
+        self.nacked: i64 = 0
+        self.expired: i64 = 0  # leases that ran out
+        self.missed: i64 = 0  # messages that retention took before they were settled
+
+    def add(self, other: GroupCounters) -> None:
+        """Counts what others have done, too."""
+        self.delivered += other.delivered
+        self.redelivered += other.redelivered
+        self.acked += other.acked
+        self.nacked += other.nacked
+        self.expired += other.expired
+        self.missed += other.missed
+
+    def add_group(self, group: Group) -> None:
+        """Counts what a group has done, too."""
+        backlog = group.backlog
+        self.delivered += group.delivered
+        self.redelivered += backlog.redelivered
+        self.acked += group.acked
+        self.nacked += group.nacked
+        self.expired += backlog.expired
+        self.missed += backlog.missed
+
+
+@final
+class GroupNumbers:
+    """The groups of all streams by number, the number that the next one gets, and what those did that are gone."""
+
+    __slots__ = ("gone", "groups", "next")
+
+    def __init__(self) -> None:
+        self.gone = GroupCounters()
         self.groups: dict[int, Group] = {}
         self.next: i64 = 1
 
@@ -94,6 +129,7 @@ class Stream(StreamLog):
         """As `delete_group`, without recording it."""
         del self.groups[group.name]
         del self._numbers.groups[group.number]
+        self._numbers.gone.add_group(group)
         group.close(ResourceNotFoundError(f"group {group.name.decode(errors='replace')} has been deleted"))
 
     def group_idle(self, name: bytes, now: i64) -> None:

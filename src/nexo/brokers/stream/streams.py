@@ -21,7 +21,7 @@ from nexo.brokers.stream.moving import BlockMover
 from nexo.brokers.stream.operations import DELETE
 from nexo.brokers.stream.registry import Registry
 from nexo.brokers.stream.replay import replay
-from nexo.brokers.stream.stream import Stream
+from nexo.brokers.stream.stream import GroupCounters, Stream
 from nexo.errors import InvalidArgumentError, LimitExceededError, ResourceNotFoundError
 from nexo.limits import (
     KEY_BYTES_MAX,
@@ -34,42 +34,33 @@ from nexo.limits import (
 
 @final
 class Counts:
-    """What there is, and what groups have done since the process began."""
+    """What there is; `done`: what groups have done since the process began, those that are gone included."""
 
     __slots__ = (
-        "acked",
         "appended",
         "bytes",
         "cache_bytes",
         "dead_letters",
-        "delivered",
-        "expired",
+        "done",
         "groups",
         "leased",
         "members",
-        "missed",
-        "nacked",
         "records",
-        "redelivered",
         "streams",
     )
 
     def __init__(self) -> None:
+        self.done = GroupCounters()
         self.streams: i64 = 0
         self.records: i64 = 0
-        self.appended: i64 = 0  # visible records that there have ever been: the sum of last sequences
+        # Visible records that there have ever been: the sum of last sequences, of streams that are gone as well.
+        self.appended: i64 = 0
         self.bytes: i64 = 0
         self.cache_bytes: i64 = 0
         self.groups: i64 = 0
         self.members: i64 = 0
         self.leased: i64 = 0
         self.dead_letters: i64 = 0
-        self.delivered: i64 = 0
-        self.redelivered: i64 = 0
-        self.acked: i64 = 0
-        self.nacked: i64 = 0
-        self.expired: i64 = 0  # leases that ran out
-        self.missed: i64 = 0  # messages that retention took before they were settled
 
 
 @final
@@ -233,6 +224,8 @@ class Streams:
     def counts(self) -> Counts:
         """Totals over all streams and groups, for metrics; the work is that of walking over them."""
         counts = Counts()
+        counts.appended = self._registry.gone_appended
+        counts.done.add(self._registry.numbers.gone)
         for stream in self._streams.values():
             counts.streams += 1
             counts.records += stream.last_seq - stream.first_seq + 1
@@ -244,12 +237,7 @@ class Streams:
             counts.members += len(group.members)
             counts.leased += backlog.leases.count
             counts.dead_letters += len(backlog.letters)
-            counts.delivered += group.delivered
-            counts.redelivered += backlog.redelivered
-            counts.acked += group.acked
-            counts.nacked += group.nacked
-            counts.expired += backlog.expired
-            counts.missed += backlog.missed
+            counts.done.add_group(group)
         counts.cache_bytes = self.commons.cache.bytes
         return counts
 

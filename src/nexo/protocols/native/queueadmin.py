@@ -91,10 +91,10 @@ def browse(queue: Queue, arguments: Arguments) -> dict[str, object]:
     limit = min(max(arguments.number("limit", 100), 1), PAGE_MAX)
     arguments.finish()
     if state == "dead":
-        letters = queue.peek(limit + 1, after)
+        letters = queue.dead_after(after, limit + 1)
         fitting = page_length([int(letter.message.size) for letter in letters[:limit]])
         shown = [shown_letter(queue, letter) for letter in letters[:fitting]]
-        return {"messages": shown, "after": int(after + fitting) if len(letters) > fitting else 0}
+        return {"messages": shown, "after": int(letters[fitting - 1].serial) if len(letters) > fitting else 0}
     if state not in STATES:
         raise InvalidArgumentError(f"state {state!r}: it is one of {', '.join(STATES)}, dead")
     page = queue.browse(STATES[state], after, limit)

@@ -54,13 +54,17 @@ def administer(channel: Channel, payload: Payload, now: i64) -> None:
         arguments.finish()
         answer(channel, described_group(stream.find_group(group_name), now))
     elif action == "dead":
-        offset = arguments.number("after", 0)
+        place, offset = arguments.number("after", 0), arguments.number("offset", 0)
         limit = min(max(arguments.number("limit", 100), 1), PAGE_MAX)
         arguments.finish()
-        letters = stream.find_group(group_name).peek(offset, limit + 1)
+        group = stream.find_group(group_name)
+        letters = group.peek(offset, limit + 1) if offset > 0 else group.dead_after(place, limit + 1)
         fitting = page_length([len(letter.record) for letter in letters[:limit]])
         shown = [shown_letter(letter) for letter in letters[:fitting]]
-        answer(channel, {"messages": shown, "after": int(offset + fitting) if len(letters) > fitting else 0})
+        answer(
+            channel,
+            {"messages": shown, "after": int(letters[fitting - 1].serial) if len(letters) > fitting else 0},
+        )
     elif action == "delete_group":
         arguments.finish()
         stream.delete_group(group_name)

@@ -22,7 +22,7 @@ from starlette.routing import Route as StarletteRoute
 
 from nexo.limits import HTTP_CONNECTIONS_MAX, KEY_BYTES_MAX
 from nexo.server.accepting import Acceptor
-from nexo.server.http import connections, pubsub, queues, slow, store, streams
+from nexo.server.http import connections, pubsub, queues, slow, storage, store, streams
 from nexo.server.http.access import Access
 from nexo.server.http.connection import HttpConnection, PlainRefused
 from nexo.server.http.guard import Guard
@@ -46,6 +46,7 @@ RESOURCES: Final = [
     *streams.ROUTES,
     *connections.ROUTES,
     *slow.ROUTES,
+    *storage.ROUTES,
 ]
 """The routes that need nothing but the brokers."""
 

@@ -110,6 +110,22 @@ METRICS: Final = [
     Named("nexo_pubsub_dropped", "counter", "Messages lost by slow subscribers", "pubsub.dropped"),
     Named("nexo_pubsub_no_receiver", "counter", "Messages that nobody subscribed to", "pubsub.no_receiver"),
     Named("nexo_queues", "gauge", "Queues", "queues.queues"),
+    Named(
+        "nexo_queues_pushed",
+        "counter",
+        "Messages pushed to all queues, deleted ones included",
+        "queues.pushed",
+    ),
+    Named("nexo_queues_delivered", "counter", "Deliveries of all queues", "queues.delivered"),
+    Named("nexo_queues_acked", "counter", "Deliveries of all queues acknowledged", "queues.acked"),
+    Named("nexo_queues_died", "counter", "Messages of all queues that became dead letters", "queues.died"),
+    Named("nexo_queues_dropped", "counter", "Messages of all queues dropped at a bound", "queues.dropped"),
+    Named(
+        "nexo_streams_appended",
+        "counter",
+        "Records appended to all streams, deleted ones included",
+        "streams.appended",
+    ),
     Named("nexo_streams", "gauge", "Streams", "streams.streams"),
     Named("nexo_stream_groups", "gauge", "Consumer groups", "streams.groups"),
 ]

@@ -313,10 +313,10 @@ async def seek(call: Call) -> Response:
 
 
 async def dead(call: Call) -> Response:
-    offset, limit = call.number("after", 0), call.limit()
+    after, limit = call.number("after", 0), call.limit()
     value_bytes_max = call.number("value_bytes_max", 0)
     call.access.begin()
-    letters = group_of(call)[1].peek(offset, limit + 1)
+    letters = group_of(call)[1].dead_after(after, limit + 1)
     fitting = page_length([len(letter.record) for letter in letters[:limit]])
     items = [
         public(
@@ -324,7 +324,7 @@ async def dead(call: Call) -> Response:
         )
         for letter in letters[:fitting]
     ]
-    return page(items, str(offset + fitting) if len(letters) > fitting else None)
+    return page(items, str(int(letters[fitting - 1].serial)) if len(letters) > fitting else None)
 
 
 async def redrive(call: Call) -> Response:
