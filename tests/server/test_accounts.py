@@ -15,7 +15,13 @@ import pytest
 
 import nexo
 from nexo.client import Client
-from nexo.errors import ConnectionClosedError, NexoError, NotAuthorizedError, NotConnectedError
+from nexo.errors import (
+    ConnectionClosedError,
+    LimitExceededError,
+    NexoError,
+    NotAuthorizedError,
+    NotConnectedError,
+)
 from nexo.server.accounts.editing import editing, tokens_of
 from nexo.server.accounts.secrets import digest, hash_password, new_token
 from tests.cli.processes import run
@@ -307,6 +313,57 @@ def test_a_token_ends_with_its_time(start: Start, tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+# Bounds.
+
+
+def bounded(file: Path, **bounds: int) -> None:
+    with editing(file) as accounts:
+        for name, bound in bounds.items():
+            accounts.get("shop")[name] = bound
+
+
+def test_connections_of_an_account_are_bounded(start: Start, tmp_path: Path) -> None:
+    bounded(furnish(tmp_path), connections_max=2)
+    server = start(tmp_path)
+    with connect(server, "shop"), connect(server, "shop") as second:
+        with pytest.raises(LimitExceededError, match="connections_max of account 'shop' is 2"):
+            connect(server, "shop")
+        with connect(server, "ann") as ann:
+            ann.ping()
+        second.close()
+
+        async def again() -> None:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    with contextlib.suppress(LimitExceededError):
+                        await (await nexo.connect(host=server.host, port=server.port, token=TOKEN)).close()
+                        return
+
+        asyncio.run(again())
+
+
+def test_the_rate_of_an_account_is_that_of_all_its_connections(start: Start, tmp_path: Path) -> None:
+    bounded(furnish(tmp_path), commands_per_second=100)
+    server = start(tmp_path)
+
+    async def main() -> None:
+        clients = [
+            await nexo.connect(host=server.host, port=server.port, token=TOKEN, reconnect=False)
+            for _ in range(2)
+        ]
+        began = time.monotonic()
+        await asyncio.gather(*(one.store.map.set(f"shop/{n}", 1) for n in range(150) for one in clients))
+        assert time.monotonic() - began > 1.5  # 300 commands, of which 100 are saved up
+        ann = await nexo.connect(host=server.host, port=server.port, user="ann", password="ann's secret")
+        began = time.monotonic()
+        await asyncio.gather(*(ann.store.map.set(f"ann/{n}", 1) for n in range(300)))
+        assert time.monotonic() - began < 1.5
+        for client in (ann, *clients):
+            await client.close()
+
+    asyncio.run(main())
+
+
 # The address, and the files.
 
 
@@ -389,6 +446,10 @@ def test_editing_keeps_what_people_wrote(tmp_path: Path) -> None:
     listed = run("user", "list", *where).text.splitlines()
     assert listed == ["ann\tpassword\tadmin", "bob\tpassword\tmonitor"]
     assert run("user", "list", "--json", *where).text.count('"password":true') == 2
+    assert run("user", "limit", "bob", "--connections", "5", "--bytes-per-second", "1mb", *where).code == 0
+    assert "connections_max = 5" in file.read_text() and "bytes_per_second = 1048576" in file.read_text()
+    assert run("user", "limit", "bob", "--connections", "0", *where).code == 0
+    assert "connections_max" not in file.read_text()
     before = file.read_text()
     wrong = run("user", "grant", "bob", "monitors", *where)
     assert wrong.code == 2 and "permission 'monitors'" in wrong.err

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from nexo.cli import exits
+from nexo.cli.definitions import SIZE
 from nexo.cli.link import json_option
 from nexo.cli.tables import confirmed, write_table
 from nexo.cli.values import DURATION, write_json, write_lines
@@ -75,13 +77,17 @@ def file_options(function: Function) -> Function:
 
 
 def password_options(function: Function) -> Function:
-    """How a password comes in; the command gets `password`, None when there shall be none."""
+    """How a password comes in; the command gets `password`, None when there shall be none, and what is made of it
+    as `made`."""
 
     @wraps(function)
     def with_password(*, stdin: bool, generate: bool, no_password: bool, **others: Any) -> Any:
         if stdin + generate + no_password > 1:
             raise click.UsageError("only one of --password-stdin, --generate and --no-password")
-        return function(password=None if no_password else _password(stdin, generate), **others)
+        if no_password:
+            return function(password=None, made={}, **others)
+        password = _password(stdin, generate)
+        return function(password=password, made={"generated": password} if generate else {}, **others)
 
     for option in (
         click.option("--no-password", is_flag=True, help="Let it log in with tokens or a certificate only."),
@@ -96,9 +102,7 @@ def password_options(function: Function) -> Function:
 
 def _password(stdin: bool, generate: bool) -> str:
     if generate:
-        made = secrets.token_urlsafe(PASSWORD_BYTES)
-        write_lines([made])
-        return made
+        return secrets.token_urlsafe(PASSWORD_BYTES)
     if stdin or not sys.stdin.isatty():
         given = sys.stdin.readline().rstrip("\r\n")
     else:
@@ -108,6 +112,17 @@ def _password(stdin: bool, generate: bool) -> str:
     return str(given)
 
 
+def _told(file: Path, name: str, as_json: bool, made: Mapping[str, str] = MappingProxyType({})) -> int:
+    """The account as it is now, as JSON; else only what was made for it."""
+    from nexo.server.accounts.book import read_book
+
+    if as_json:
+        write_json({"name": name, **_shown(read_book(file).accounts[name]), **made})
+    else:
+        write_lines(made.values())
+    return exits.OK
+
+
 @command.command("add")
 @click.argument("name")
 @click.option("--permission", "-p", "permissions", multiple=True, metavar="PERMISSION", help="Any number.")
@@ -115,15 +130,18 @@ def _password(stdin: bool, generate: bool) -> str:
 @click.option("--certificate", metavar="NAME", help="Log in whoever shows a TLS certificate of this name.")
 @click.option("--monitor", is_flag=True, help="The permission to see the state of the server.")
 @password_options
+@json_option
 @file_options
 def add(
     file: Path,
+    as_json: bool,
     name: str,
     permissions: tuple[str, ...],
     admin: bool,
     monitor: bool,
     certificate: str | None,
     password: str | None,
+    made: Mapping[str, str],
 ) -> int:
     """Make an account. The password is asked for unless one of the options says where it comes from.
 
@@ -150,14 +168,15 @@ def add(
             *(["monitor"] if monitor else []),
             *(["admin"] if admin else []),
         ]
-    return exits.OK
+    return _told(file, name, as_json, made)
 
 
 @command.command("passwd")
 @click.argument("name")
 @password_options
+@json_option
 @file_options
-def passwd(file: Path, name: str, password: str | None) -> int:
+def passwd(file: Path, as_json: bool, name: str, password: str | None, made: Mapping[str, str]) -> int:
     """Give an account another password. Connections that are open stay.
 
     \b
@@ -173,7 +192,7 @@ def passwd(file: Path, name: str, password: str | None) -> int:
             account.pop("password", None)
         else:
             account["password"] = _hashed(password)
-    return exits.OK
+    return _told(file, name, as_json, made)
 
 
 def _hashed(password: str) -> str:
@@ -185,8 +204,9 @@ def _hashed(password: str) -> str:
 @command.command("grant")
 @click.argument("name")
 @click.argument("permissions", nargs=-1, required=True, metavar="PERMISSION...")
+@json_option
 @file_options
-def grant(file: Path, name: str, permissions: tuple[str, ...]) -> int:
+def grant(file: Path, as_json: bool, name: str, permissions: tuple[str, ...]) -> int:
     """Allow an account more. Its connections have it at once.
 
     \b
@@ -198,14 +218,15 @@ def grant(file: Path, name: str, permissions: tuple[str, ...]) -> int:
     with editing(file) as accounts:
         account = accounts.get(name)
         account["permissions"] = list(dict.fromkeys([*account.get("permissions", []), *permissions]))
-    return exits.OK
+    return _told(file, name, as_json)
 
 
 @command.command("revoke")
 @click.argument("name")
 @click.argument("permissions", nargs=-1, required=True, metavar="PERMISSION...")
+@json_option
 @file_options
-def revoke(file: Path, name: str, permissions: tuple[str, ...]) -> int:
+def revoke(file: Path, as_json: bool, name: str, permissions: tuple[str, ...]) -> int:
     """Allow an account no longer what `nexo user list` shows. Its connections are closed, and may log in again.
 
     Ends with 1 when it has no such permission.
@@ -224,14 +245,45 @@ def revoke(file: Path, name: str, permissions: tuple[str, ...]) -> int:
                 click.echo(f"nexo: account {name!r} has no permission {one!r}", err=True)
                 return exits.NEGATIVE
         account["permissions"] = [one for one in held if one not in permissions]
-    return exits.OK
+    return _told(file, name, as_json)
+
+
+@command.command("limit")
+@click.argument("name")
+@click.option("--connections", "connections_max", type=click.IntRange(0), help="Open ones at a time.")
+@click.option("--commands-per-second", type=click.IntRange(0), help="Of all its connections together.")
+@click.option("--bytes-per-second", type=SIZE, help="The same in bytes, such as 10mb.")
+@json_option
+@file_options
+def limit(file: Path, as_json: bool, name: str, **bounds: int | None) -> int:
+    """Bound what an account does. 0 takes a bound away; what is not given stays as it is.
+
+    \b
+    Examples:
+      nexo user limit shop --connections 50 --commands-per-second 2000
+      nexo user limit shop --connections 0
+    """
+    from nexo.server.accounts.editing import editing
+
+    given = {bound: value for bound, value in bounds.items() if value is not None}
+    if not given:
+        raise click.UsageError("give at least one bound")
+    with editing(file) as accounts:
+        account = accounts.get(name)
+        for bound, value in given.items():
+            if value:
+                account[bound] = value
+            else:
+                account.pop(bound, None)
+    return _told(file, name, as_json)
 
 
 @command.command("remove")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @file_options
-def remove(file: Path, name: str, yes: bool) -> int:
+def remove(file: Path, as_json: bool, name: str, yes: bool) -> int:
     """Delete an account with its tokens. Its connections are closed.
 
     The last one cannot be removed while a server runs: it keeps it until it is started again.
@@ -245,6 +297,8 @@ def remove(file: Path, name: str, yes: bool) -> int:
     confirmed(f"Delete the account {name}?", yes)
     with editing(file) as accounts:
         accounts.remove(name)
+    if as_json:
+        write_json({"name": name, "removed": True})
     return exits.OK
 
 
@@ -289,6 +343,9 @@ def _shown(account: Account) -> dict[str, Any]:
             for id, token in account.tokens.items()
         ],
         "certificate": account.certificate or None,
+        "connections_max": account.connections_max,
+        "commands_per_second": account.commands_per_second,
+        "bytes_per_second": account.bytes_per_second,
     }
 
 
@@ -297,8 +354,9 @@ def _shown(account: Account) -> dict[str, Any]:
 @click.argument("id")
 @click.option("--expires", type=DURATION, help="For how long it is good, such as 90d; for ever unless given.")
 @click.option("--revoke", is_flag=True, help="Delete the token instead. Its connections are closed.")
+@json_option
 @file_options
-def token(file: Path, name: str, id: str, expires: int | None, revoke: bool) -> int:
+def token(file: Path, as_json: bool, name: str, id: str, expires: int | None, revoke: bool) -> int:
     """Make a token for an account and print it: the only time that it can be seen. ID is what it is called.
 
     \b
@@ -319,6 +377,4 @@ def token(file: Path, name: str, id: str, expires: int | None, revoke: bool) -> 
             del tokens[id]
         else:
             raise ConfigError(f"account {name!r} has no token {id!r}")
-    if not revoke:
-        write_lines([made])
-    return exits.OK
+    return _told(file, name, as_json, {} if revoke else {"token": made})

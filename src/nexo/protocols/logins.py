@@ -9,16 +9,42 @@ from typing import final
 
 from mypy_extensions import i64, mypyc_attr
 
-from nexo.errors import NotAuthorizedError, ServerError
+from nexo.errors import LimitExceededError, NotAuthorizedError, ServerError
 from nexo.protocols.grants import EVERYTHING, Grants
+from nexo.protocols.rates import Limiter
+
+
+@final
+class Share:
+    """What the connections of one account have together. `connections_max` 0 is no bound, as is an empty limiter."""
+
+    def __init__(self, account: str, connections_max: i64, limiter: Limiter) -> None:
+        self.account = account
+        self.connections_max = connections_max
+        self.limiter = limiter
+        self.connections: i64 = 0
+
+    def enter(self) -> None:
+        """One connection more. LimitExceededError when it is one too many; then it does not count."""
+        if 0 < self.connections_max <= self.connections:
+            raise LimitExceededError(f"connections_max of account {self.account!r} is {self.connections_max}")
+        self.connections += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self.connections -= 1
 
 
 @final
 class Login:
-    """Who somebody is, and may do. `until` is node time in ms, 0 for ever; `credential` says what was shown."""
+    """Who somebody is, and may do. `until` is node time in ms, 0 for ever; `credential` says what was shown.
 
-    def __init__(self, grants: Grants, credential: str, until: i64) -> None:
+    `share` is what there is to share; None where nothing is bounded.
+    """
+
+    def __init__(self, grants: Grants, credential: str, until: i64, share: Share | None = None) -> None:
         self.account = grants.account
+        self.share = share
         self.grants = grants
         self.credential = credential
         self.until = until

@@ -70,6 +70,20 @@ class Limiter:
         self.ran: i64 = 0
         self.read: i64 = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing back."""
+        return not self.commands and not self.bytes
+
+    def exchange(self, old: Limiter | None, new: Limiter | None) -> None:
+        """Be charged with the buckets of another group of connections, no longer with those of an earlier one."""
+        if old is not None:
+            self.commands = [bucket for bucket in self.commands if bucket not in old.commands]
+            self.bytes = [bucket for bucket in self.bytes if bucket not in old.bytes]
+        if new is not None:
+            self.commands = self.commands + new.commands
+            self.bytes = self.bytes + new.bytes
+
     def allowance(self, now: i64) -> i64:
         """Commands that may be run now."""
         allowed: i64 = NO_BOUND

@@ -20,7 +20,7 @@ from nexo.brokers.sleepers import Sleeper
 from nexo.errors import SlowConsumerError
 from nexo.limits import OUTPUT_BYTES_MAX
 from nexo.node import Connected, Node
-from nexo.protocols.logins import NOBODY, Login
+from nexo.protocols.logins import NOBODY, Login, Share
 from nexo.protocols.rates import Limiter
 
 DRAIN_BYTES: Final = 256 * 1024
@@ -122,10 +122,31 @@ class Session(Receiver, Connected, Sleeper):
     # Who it is.
 
     def admit(self, login: Login) -> None:
-        """From now on commands are asked whether this login may run them."""
+        """From now on commands are asked whether this login may run them.
+
+        LimitExceededError, and nothing changes, when its account has too many connections.
+        """
+        self.share(login.share)
         self.login = login
         self.grants = login.grants
         self.unrestricted = login.grants.unrestricted
+
+    def share(self, new: Share | None) -> None:
+        """Count, and be held to a rate, with the connections of another account."""
+        old = self.login.share
+        if new is old:
+            return
+        if new is not None:
+            new.enter()
+        if old is not None:
+            old.leave()
+        self.limit(None if old is None else old.limiter, None if new is None else new.limiter)
+
+    def limit(self, old: Limiter | None, new: Limiter | None) -> None:
+        """Be held to other rates than before."""
+        limiter = Limiter() if self.limiter is None else self.limiter
+        limiter.exchange(old, new)
+        self.limiter = None if limiter.is_empty else limiter
 
     def admitted(self) -> bool:
         """Whether there is anything that this connection may do."""
@@ -161,6 +182,7 @@ class Session(Receiver, Connected, Sleeper):
         self.retained = []
         self.node.pubsub.drop(self)
         self.outbox.discard()
+        self.share(None)
         self.peers.gone(self)
 
     # Output.

@@ -145,7 +145,8 @@ class Greeting(asyncio.Protocol):
             self._refuse(plain_refusal(data))
         elif data[0] == VERSION:
             self._session = self._listener.open_session(self, self._transport)
-            self._session.data_received(data)
+            if self._session is not None:
+                self._session.data_received(data)
         elif data[:4] in HTTP_METHODS and self._listener.http is not None:
             self.cancel()  # HTTP keeps the deadline from here on
             self._listener.open_http(self, self._transport, self._deadline, data)
@@ -294,9 +295,12 @@ class Listener:
         """Accounts have changed: each connection goes on with what its login is worth now, or is closed in order."""
         for session in list(self._sessions):
             login = renewed(session.login)
-            if login is not None:
-                session.admit(login)
-            else:
+            try:
+                if login is not None:
+                    session.admit(login)
+            except LimitExceededError:
+                login = None
+            if login is None:
                 log.info("%s is closed: what it may do has changed", session.address)
                 session.going_away(0, "the account has changed: log in again")
                 session.finish()
@@ -324,9 +328,7 @@ class Listener:
             host = host_of(transport.get_extra_info("peername"))
             greeting.origin = self._origins.enter(host, int(self._node.driver.now()))
         except LimitExceededError as error:
-            self._refused += 1
-            transport.write(error_frame(0, error))
-            transport.close()
+            self._refuse(transport, error)
             return False
         self._greetings.add(greeting)
         self._empty.clear()
@@ -339,23 +341,36 @@ class Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return True
 
-    def open_session(self, greeting: Greeting, transport: asyncio.Transport) -> Session:
-        """Make the connection a native one; the caller hands over the bytes that have come already.
+    def _refuse(self, transport: asyncio.Transport, error: LimitExceededError) -> None:
+        self._refused += 1
+        transport.write(error_frame(0, error))
+        transport.close()
+
+    def open_session(self, greeting: Greeting, transport: asyncio.Transport) -> Session | None:
+        """Make the connection a native one; the caller hands over the bytes that have come already. None: refused.
 
         The greeting's deadline runs on until the first command is complete, and who it is is known.
         """
-        session = NativeSession(self._node, transport, self, self._info)
+        try:
+            session = NativeSession(self._node, transport, self, self._info)
+        except LimitExceededError as error:  # the account of who has not logged in has too many connections
+            self._refuse(transport, error)
+            return None
         session.address = named(transport.get_extra_info("peername"))
         self._greetings.discard(greeting)
         peer = self._peer(session, transport, greeting)
         session.certificate = peer.certificate
-        certified = self._info.logins.by_certificate(peer.certificate)
-        if certified is not None:
-            session.admit(certified)
         self._sessions[session] = peer
         assert greeting.origin is not None
-        session.limiter = self._origins.limiter(greeting.origin, peer.since)
+        session.limit(None, self._origins.limiter(greeting.origin, peer.since))
         transport.set_protocol(session)  # type: ignore[arg-type]  # called like a Protocol, without being one
+        certified = self._info.logins.by_certificate(peer.certificate)
+        try:
+            if certified is not None:
+                session.admit(certified)
+        except LimitExceededError as error:
+            self._refuse(transport, error)
+            return None
         return session
 
     def open_http(

@@ -59,7 +59,7 @@ class Origins:
         if origin is None:
             if len(self._known) >= self._sweep_at:
                 self._sweep(now)
-            origin = self._known[host] = Origin(host, _limiter(self._address, now))
+            origin = self._known[host] = Origin(host, limiter_of(self._address, now))
         if 0 < self._connections_max <= origin.connections:
             raise LimitExceededError(f"connections_per_address_max is {self._connections_max}")
         origin.connections += 1
@@ -73,10 +73,10 @@ class Origins:
 
     def limiter(self, origin: Origin, now: int) -> Limiter | None:
         """What one connection is held against: buckets of its own, and those of its address; None for no bounds."""
-        limiter = _limiter(self._each, now)
+        limiter = limiter_of(self._each, now)
         limiter.commands += origin.limiter.commands
         limiter.bytes += origin.limiter.bytes
-        return limiter if limiter.commands or limiter.bytes else None
+        return None if limiter.is_empty else limiter
 
     def _sweep(self, now: int) -> None:
         for origin in list(self._known.values()):
@@ -85,7 +85,8 @@ class Origins:
         self._sweep_at = max(1024, 2 * len(self._known))
 
 
-def _limiter(rates: Rates, now: int) -> Limiter:
+def limiter_of(rates: Rates, now: int) -> Limiter:
+    """Buckets for rates; none where they are not bounded."""
     limiter = Limiter()
     if rates.commands:
         limiter.commands.append(TokenBucket(rates.commands, now))

@@ -406,11 +406,14 @@ class NativeSession(Channel):
         if self.closed:
             return
         self.parked = False
-        if login is not None:
-            self.admit(login)
-            self.welcome()
-        elif error is not None:
-            self.fail(error)
+        try:
+            if error is not None:
+                raise error
+            if login is not None:
+                self.admit(login)
+                self.welcome()
+        except ServerError as refusal:
+            self.fail(refusal)
         self.flush()
         self.go_on()
 

@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -34,6 +34,9 @@ NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}")
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
+Bound = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
 class Token(Struct, forbid_unknown_fields=True):
     """A token of an account; `expires` has a time zone, None is never."""
 
@@ -42,12 +45,18 @@ class Token(Struct, forbid_unknown_fields=True):
 
 
 class Account(Struct, forbid_unknown_fields=True):
-    """One table of the file. `certificate` is the name in a client certificate that logs this account in."""
+    """One table of the file. `certificate` is the name in a client certificate that logs this account in.
+
+    The bounds are those of all its connections together; 0 is none.
+    """
 
     permissions: list[str] = []
     password: str = ""
     tokens: dict[str, Token] = {}
     certificate: str = ""
+    connections_max: Bound = 0
+    commands_per_second: Bound = 0
+    bytes_per_second: Bound = 0
 
 
 class Entry(NamedTuple):

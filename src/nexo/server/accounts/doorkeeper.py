@@ -20,10 +20,11 @@ from typing import Final
 from nexo.errors import ConfigError, LimitExceededError, NotAuthorizedError, ServerError
 from nexo.limits import LOGINS_PER_ADDRESS_MAX, LOGINS_WAITING_MAX
 from nexo.protocols.grants import NOTHING
-from nexo.protocols.logins import NOBODY, Login, Logins, LoginWaiter
-from nexo.server.accounts.book import ANONYMOUS, Book, read_book
+from nexo.protocols.logins import NOBODY, Login, Logins, LoginWaiter, Share
+from nexo.server.accounts.book import ANONYMOUS, Account, Book, read_book
 from nexo.server.accounts.secrets import digest, verify_password
 from nexo.server.accounts.throttle import Throttle, network
+from nexo.server.origins import Rates, limiter_of
 
 log: Final = logging.getLogger("nexo.accounts")
 
@@ -65,8 +66,15 @@ class Doorkeeper(Logins):
     def _take(self, book: Book) -> None:
         self.book = book
         self._remembered.clear()
-        grants = book.grants.get(ANONYMOUS)
-        self.nobody = Login(grants if grants is not None else NOTHING, "", 0) if self.on else NOBODY
+        now = self._now_ms()
+        self._shares = {name: _share(name, account, now) for name, account in book.accounts.items()}
+        if ANONYMOUS in book.accounts:
+            self.nobody = self._login(ANONYMOUS, "")
+        else:
+            self.nobody = Login(NOTHING, "", 0) if self.on else NOBODY
+
+    def _login(self, account: str, credential: str, until: int = 0) -> Login:
+        return Login(self.book.grants[account], credential, until, self._shares[account])
 
     # The files.
 
@@ -118,7 +126,7 @@ class Doorkeeper(Logins):
             return None
         if kind == "certificate" and self.book.certificates.get(id) != login.account:
             return None
-        return Login(self.book.grants[login.account], login.credential, login.until)
+        return self._login(login.account, login.credential, login.until)
 
     # Credentials.
 
@@ -140,7 +148,7 @@ class Doorkeeper(Logins):
             )
             if not right or self.book.accounts.get(name) is not account:
                 return None
-            login = Login(self.book.grants[name], "password", 0)
+            login = self._login(name, "password")
             if len(self._remembered) >= REMEMBERED_MAX:
                 self._remembered.clear()
             self._remembered[proof] = login
@@ -154,7 +162,7 @@ class Doorkeeper(Logins):
         entry = self.book.tokens.get(digest(token))
         until = entry_until(entry.token.expires) if entry is not None else 0
         if entry is not None and not 0 < until <= self._now_ms():
-            login = Login(self.book.grants[entry.account], f"token {entry.id}", until)
+            login = self._login(entry.account, f"token {entry.id}", until)
             self._welcome(waiter, login, network(address))
             return
         expired = entry is not None
@@ -166,7 +174,7 @@ class Doorkeeper(Logins):
 
     def by_certificate(self, name: str) -> Login | None:
         account = self.book.certificates.get(name)
-        return Login(self.book.grants[account], f"certificate {name}", 0) if account is not None else None
+        return self._login(account, f"certificate {name}") if account is not None else None
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._threads is None:
@@ -214,6 +222,14 @@ class Doorkeeper(Logins):
         failures = self._throttle.failed(host, time.monotonic())
         log.warning("login with %s from %s refused: %s; failure %d in a row", who, address, error, failures)
         waiter.login_refused(error)
+
+
+def _share(name: str, account: Account, now: int) -> Share | None:
+    """What the connections of an account share; None when they are not bounded."""
+    limiter = limiter_of(Rates(account.commands_per_second, account.bytes_per_second), now)
+    if account.connections_max == 0 and limiter.is_empty:
+        return None
+    return Share(name, account.connections_max, limiter)
 
 
 def entry_until(expires: datetime | None) -> int:
