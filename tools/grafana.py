@@ -121,6 +121,17 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
     (
         "Queues",
         (
+            Panel(
+                "All queues",
+                "ops",
+                (
+                    rate("nexo_queues_pushed_total", "pushed"),
+                    rate("nexo_queues_delivered_total", "delivered"),
+                    rate("nexo_queues_acked_total", "acked"),
+                    rate("nexo_queues_died_total", "died"),
+                    rate("nexo_queues_dropped_total", "dropped"),
+                ),
+            ),
             Panel("Ready, the longest", "short", (largest("nexo_queue_ready", "queue"),)),
             Panel("Oldest message", "s", (largest("nexo_queue_oldest_age_seconds", "queue"),)),
             Panel("Dead letters", "short", (largest("nexo_queue_dead_letters", "queue"),)),
@@ -150,6 +161,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
     (
         "Streams",
         (
+            Panel("All streams", "ops", (rate("nexo_streams_appended_total", "appended"),)),
             Panel("Appended", "ops", (busiest("nexo_stream_appended_total", "stream"),)),
             Panel("Bytes kept", "bytes", (largest("nexo_stream_bytes", "stream"),)),
             Panel("Records kept", "short", (largest("nexo_stream_records", "stream"),)),
@@ -197,12 +209,53 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel("Waits to be written", "bytes", (("nexo_storage_pending_bytes{#}", "{{instance}}"),)),
             Panel("Syncs", "ops", (rate("nexo_storage_sync_seconds_count", "{{instance}}"),)),
             Panel("Files of the log", "short", (("nexo_storage_files{#}", "{{instance}}"),)),
+            Panel(
+                "Free room, and where writes are refused",
+                "bytes",
+                (
+                    ("nexo_disk_free_bytes{#}", "{{instance}} free"),
+                    ("nexo_disk_alarm_bytes{#}", "{{instance}} bound"),
+                ),
+            ),
         ),
     ),
     (
         "Process",
         (
             Panel("Resident memory", "bytes", (("nexo_resident_memory_bytes{#}", "{{instance}}"),)),
+            Panel(
+                "Alarms",
+                "bool",
+                (
+                    ("nexo_memory_alarm{#}", "{{instance}} memory"),
+                    ("nexo_disk_alarm{#}", "{{instance}} disk"),
+                ),
+            ),
+            Panel("Memory bound", "bytes", (("nexo_memory_alarm_bytes{#}", "{{instance}}"),)),
+            Panel(
+                "Writes refused",
+                "ops",
+                (
+                    rate("nexo_memory_alarm_refused_total", "memory"),
+                    rate("nexo_disk_alarm_refused_total", "disk"),
+                ),
+            ),
+            Panel(
+                "Logins",
+                "ops",
+                (
+                    rate("nexo_logins_succeeded_total", "let in"),
+                    rate("nexo_logins_failed_total", "refused"),
+                ),
+            ),
+            Panel(
+                "Certificate",
+                "s",
+                (
+                    ("nexo_tls_certificate_expiry_timestamp_seconds{#} - time()", "{{instance}} left"),
+                    ("nexo_tls_certificate_stale{#}", "{{instance}} could not be read again"),
+                ),
+            ),
             Panel("Lateness of the loop", "s", (("nexo_loop_lag_seconds{#}", "{{instance}}"),)),
             Panel("Turns", "s", quantiles("nexo_turn_seconds")),
             Panel("HTTP requests", "ops", (busiest("nexo_http_request_seconds_count", "method, path"),)),

@@ -39,6 +39,10 @@ WORK_BUDGET: Final = 2_000
 """Small steps of background work in one turn, for the same reason."""
 
 
+NEVER: Final = 1 << 62
+"""More bytes than there are."""
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Driver:
     """What a node asks of its surroundings: the time, and to be called when the turn is over."""
@@ -50,6 +54,9 @@ class Driver:
     def turn_opened(self) -> None:
         """The first command of a turn is about to run: call `node.turn` once all input is done."""
         raise NotImplementedError
+
+    def memory_grown(self) -> None:
+        """The brokers hold `Node.look_at_bytes`. For most nobody wants to know."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -154,6 +161,8 @@ class Node:
         self.sleepers = Sleepers()
         self.memory_alarm = Alarm(MEMORY_ALARM)
         self.disk_alarm = Alarm(DISK_ALARM)
+        # What the brokers hold at which whoever watches the process's memory wants to look at once.
+        self.look_at_bytes: i64 = NEVER
         self.now: i64 = driver.now()
         self.jobs: list[Job] = []
         self.turn_open = False
@@ -196,7 +205,19 @@ class Node:
                     connection.write_out()
         finally:
             self.ending = False
+        if self.held_bytes() > self.look_at_bytes:
+            self.look_at_bytes = NEVER
+            self.driver.memory_grown()
         return more
+
+    def held_bytes(self) -> i64:
+        """What the brokers hold in memory, accounted, and what waits to be written."""
+        return (
+            self.store.memory_bytes
+            + self.queues.resident_bytes
+            + self.pubsub.retained_bytes
+            + self.journal.pending_bytes
+        )
 
     def gather(self, connection: Connected) -> None:
         """Call `write_out` of this connection when the turn ends."""

@@ -42,6 +42,8 @@ def test_flag_then_environment_then_context_then_default(
         "host": ("broker.example", "context a"),
         "port": (7001, "context a"),
         "timeout": ("2s", "context a"),
+        "tls": (False, "default"),
+        **dict.fromkeys(("ca_file", "cert_file", "key_file", "user"), (None, "default")),
     }
     assert shown(capfd, "--context", "b")["host"] == ("other.example", "context b")
     monkeypatch.setenv("NEXO_CONTEXT", "b")

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import nexo
-from tests.conftest import ROOT, Server
+from tests.certificates import Authority
+from tests.conftest import ROOT, Server, running
 from tests.server.http.kit import Api
 
 TARGET_LABELS = {"job", "instance"}
@@ -42,6 +44,14 @@ def queries() -> list[tuple[str, str, str]]:
         for target in panel["targets"]
     ]
     return found + [(rule["alert"], rule["expr"], json.dumps(rule["annotations"])) for rule in RULES]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With a certificate, for that has metrics of its own."""
+    folder = tmp_path_factory.mktemp("deploy")
+    with running(folder, "--tls-cert-file", Authority(folder).server()) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import nexo  # noqa: E402  needs the path above
 from nexo.server.app import Server, serve  # noqa: E402
-from nexo.server.config import Config  # noqa: E402
+from nexo.server.config import resolve  # noqa: E402
 from tests.vectors.serving import environment  # noqa: E402
 
 TURN_MS_MAX = 20.0
@@ -124,10 +124,9 @@ def be_server(folder: str, log_file_bytes: int) -> None:
         selector.reset()
         collections.reset()
 
+    given = {"port": "0", "http": "off", "data_dir": folder, "log_file_bytes": str(log_file_bytes)}
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(
-        serve(Config(port=0, http="off", data_dir=folder, log_file_bytes=log_file_bytes), ready)
-    )
+    loop.run_until_complete(serve(resolve(None, {}, given), ready))
 
 
 @dataclass

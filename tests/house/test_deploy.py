@@ -57,7 +57,9 @@ def unit(name: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("path", [*sorted(DEPLOY.iterdir()), PAGE], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*sorted(path for path in DEPLOY.rglob("*") if path.is_file()), PAGE], ids=lambda path: path.name
+)
 def test_variables_are_settings(path: Path) -> None:
     known = {setting.env for setting in SETTINGS.values()} | {FILE_VARIABLE}
     assert set(VARIABLE.findall(path.read_text())) - {"NEXO_"} <= known | {"NEXO_PURE"}

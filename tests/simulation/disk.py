@@ -185,6 +185,13 @@ class Disk(Files):
     def free_bytes(self) -> int:
         return self.faults.capacity - self._used() if self.faults.capacity else 1 << 40
 
+    def total_bytes(self) -> int:
+        return self.faults.capacity or 1 << 40
+
+    def modified_at(self, name: str) -> int:
+        self._inode(name)
+        return 0
+
     def size(self, name: str) -> int:
         return len(self._inode(name).cache)
 
@@ -254,6 +261,9 @@ class Disk(Files):
         self._called()
         self._sync_fault(self.handles[handle])
         self.handles[handle].sync()
+
+    def sync_aside(self, handle: int) -> None:
+        """There is nobody aside: a simulation takes one step after another."""
 
     def duplicate(self, handle: int) -> int:
         self.opened += 1

@@ -531,6 +531,8 @@ class Store(Keyspace):
             # There have been maps: versions are written down for as long as the log has some.
             self._tracking |= _MAPS
             self.mapped = True
+            # What became due while the node was down is gone, whatever the clock of the next life says.
+            self.maps.expired = self.maps.journal.keeping
 
     def lose(self, key: bytes) -> None:
         """A change of a key could not be stored: see Maps.lose."""

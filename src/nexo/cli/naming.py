@@ -27,11 +27,14 @@ Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def defaults(ctx: click.Context) -> dict[str, Any]:
-    """What the shared options are when they are not given: of a flag too, for which click has a value of its own."""
-    return {
-        one.name or "": one.type_cast_value(ctx, one.value_from_envvar(ctx) or one.get_default(ctx))
-        for one in shared_parameters()
-    }
+    """What the shared options are when they are not given; None for what has no default."""
+    found: dict[str, Any] = {}
+    for one in shared_parameters():
+        value = one.value_from_envvar(ctx) or one.get_default(ctx)
+        # click has an object of its own for "no default".
+        given = isinstance(value, str | int)
+        found[one.name or ""] = one.type_cast_value(ctx, value) if given else None
+    return found
 
 
 def completing(broker: str) -> Complete:

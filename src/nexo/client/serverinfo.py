@@ -30,7 +30,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_ms: int = 0
     alarms: list[StatusAlarm] = []
     connections: dict[str, int] = {}
-    memory: dict[str, int] = {}
+    memory: dict[str, Any] = {}
     loop: dict[str, float] = {}
     storage: dict[str, Any] = {}
     store: dict[str, int]
@@ -45,6 +45,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     protocol: str
     address: str
+    account: str
     name: str
     since: int
     subscriptions: int

@@ -16,7 +16,7 @@ from mypy_extensions import i64
 
 from nexo.brokers.alarms import Alarm
 from nexo.limits import DISK_ALARM_BYTES_DEFAULT_MAX
-from nexo.node import Node
+from nexo.node import NEVER, Node
 from nexo.server.config import Config
 from nexo.server.listener import Listener
 from nexo.server.machine import memory_bytes, rss_bytes
@@ -30,6 +30,8 @@ NEAR_SECONDS: Final = 0.1
 """How often when memory is near its bound, or past it."""
 NEAR_PERCENT: Final = 75
 """Of the bound: from here on it is near."""
+LEAST_BYTES: Final = 1024 * 1024
+"""What is always let in between two looks at memory."""
 TRIM_SECONDS: Final = 5.0
 """While the memory alarm stands, the C library is asked this often to give back what it holds without need."""
 
@@ -62,8 +64,13 @@ class Watchman:
         )
         self._look()
 
+    def memory_grown(self) -> None:
+        """Half of what was left when memory was last looked at has been taken since: how much is it now?"""
+        self._look_at_memory()
+
     def stop(self) -> None:
         """Look no more."""
+        self._node.look_at_bytes = NEVER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -71,7 +78,7 @@ class Watchman:
     def _look(self) -> None:
         now = self._loop.time()
         memory, disk = self._node.memory_alarm, self._node.disk_alarm
-        self._take(memory, rss_bytes())
+        self._look_at_memory()
         if now >= self._disk_at:
             self._disk_at = now + LOOK_SECONDS / 2
             try:
@@ -84,6 +91,15 @@ class Watchman:
             give_back()
         near = memory.bound_bytes > 0 and memory.bytes * 100 > memory.bound_bytes * NEAR_PERCENT
         self._timer = self._loop.call_later(NEAR_SECONDS if near else LOOK_SECONDS, self._look)
+
+    def _look_at_memory(self) -> None:
+        """Writers can be quicker than any timer, so what the brokers may still take until the next look is bounded."""
+        node = self._node
+        alarm = node.memory_alarm
+        self._take(alarm, rss_bytes())
+        if alarm.bound_bytes > 0 and not alarm.stands:
+            left = max(int(alarm.bound_bytes - alarm.bytes) // 2, LEAST_BYTES)
+            node.look_at_bytes = node.held_bytes() + left
 
     def _take(self, alarm: Alarm, figure: i64) -> None:
         if not alarm.look(figure):

@@ -110,6 +110,7 @@ class Server:
             ),
         )
         self._watchman = Watchman(self.node, self.listener, self.keeper.files, config)
+        self._driver.on_memory_grown = self._watchman.memory_grown
         self.monitor = Monitor(self.node, self.listener, self.keeper, config, self.doorkeeper, self.slow)
         operations = info.operations = ServerOperations(self.monitor, self.listener, effective)
         self.host = config.host

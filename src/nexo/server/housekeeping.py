@@ -16,6 +16,8 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from nexo.limits import CLEANING_FILES, CLEANING_LIVE_PERCENT, COMPACTION_FILES
 from nexo.node import Node
 from nexo.storage.files import Files
@@ -43,6 +45,7 @@ class Compacting(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Housekeeper:
     """Call `begin` after the recovery, `look` after each report of the log, `between_turns` after each turn.
 

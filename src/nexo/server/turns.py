@@ -32,6 +32,7 @@ class LoopDriver(Driver):
         self._clock = Clock()
         self._node: Node | None = None
         self._turn_ended: Callable[[], None] = do_nothing
+        self.on_memory_grown: Callable[[], None] = do_nothing
         self._timer: asyncio.TimerHandle | None = None
         self._resting = True
         self._active = False
@@ -53,6 +54,9 @@ class LoopDriver(Driver):
         self._active = True
         if self._resting:
             self._arm(TICK_SECONDS)
+
+    def memory_grown(self) -> None:
+        self.on_memory_grown()
 
     def stop(self) -> None:
         """End the timers; the node is not called again."""

@@ -36,6 +36,7 @@ OPCODES = {
         "UNSUBX",
         "PUB_REQUEST",
         "PUB_REPLY",
+        "SERVER_ADMIN",
     )
     or (name.startswith(("MAP_", "QUEUE_", "STREAM_")) and name not in ("STREAM_MAX_AGE", "STREAM_MAX_BYTES"))
 }

@@ -14,6 +14,7 @@ from nexo.protocols.native.frames import Payload
 
 NAMES: Final[dict[int, str]] = {
     op.HELLO: "HELLO", op.PING: "PING", op.BATCH: "BATCH", op.BACKUP: "BACKUP",
+    op.SERVER_ADMIN: "SERVER_ADMIN",
     op.MAP_SET: "MAP_SET", op.MAP_GET: "MAP_GET", op.MAP_DEL: "MAP_DEL", op.MAP_INCR: "MAP_INCR",
     op.MAP_CLEAR_ALL: "MAP_CLEAR_ALL", op.MAP_CLEAR_PREFIX: "MAP_CLEAR_PREFIX", op.MAP_GETX: "MAP_GETX",
     op.MAP_DELX: "MAP_DELX", op.MAP_INCRX: "MAP_INCRX", op.MAP_MGET: "MAP_MGET", op.MAP_MSET: "MAP_MSET",
@@ -45,7 +46,7 @@ NOT_BEFORE_THE_NAME: Final[dict[int, int]] = {op.QUEUE_ACK: 24, op.QUEUE_NACK: 2
 """Bytes of the payload before the name, where there are some: an id and a token, the command."""
 NAMELESS: Final = frozenset(
     {
-        op.HELLO, op.PING, op.BATCH, op.BACKUP, op.MAP_CLEAR_ALL, op.MAP_MGET, op.MAP_MSET, op.MAP_UNWATCH,
+        op.HELLO, op.PING, op.BATCH, op.BACKUP, op.SERVER_ADMIN, op.MAP_CLEAR_ALL, op.MAP_MGET, op.MAP_MSET, op.MAP_UNWATCH,
         op.PUB_REPLY,
     }
 )  # fmt: skip

@@ -127,7 +127,7 @@ def read_table(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from None

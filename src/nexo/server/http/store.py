@@ -141,6 +141,7 @@ ROUTES: Final = [
     Route("PUT", KEYS + "/{key}", put, on(STORE_WRITE, "key"), "Set a key", body=Put, audit=DATA),
     Route(
         "DELETE", KEYS + "/{key}", delete, on(STORE_WRITE, "key"), "Delete a key",
-        {"if_version": "only if the key has this version"}
+        {"if_version": "only if the key has this version"},
+        audit=DATA,
     ),
 ]  # fmt: skip
