@@ -212,12 +212,8 @@ class Node:
 
     def held_bytes(self) -> i64:
         """What the brokers hold in memory, accounted, and what waits to be written."""
-        return (
-            self.store.memory_bytes
-            + self.queues.resident_bytes
-            + self.pubsub.retained_bytes
-            + self.journal.pending_bytes
-        )
+        brokers = self.store.memory_bytes + self.queues.resident_bytes + self.pubsub.retained_bytes
+        return brokers + self.journal.pending_bytes
 
     def gather(self, connection: Connected) -> None:
         """Call `write_out` of this connection when the turn ends."""
