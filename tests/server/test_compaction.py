@@ -74,7 +74,8 @@ def test_what_was_compacted_is_there_after_a_kill(tmp_path: Path) -> None:
         shown = client.get("/api/v1/storage").json()
     assert shown["snapshot"]["name"] == name and shown["snapshot"]["bytes"] > 0
     assert 0 <= time.time() * 1000 - shown["snapshot"]["written_at"] < 3_600_000
-    assert [one["name"] for one in shown["files"]] == log_files(tmp_path)
+    names = [one["name"] for one in shown["files"]]
+    assert log_files(tmp_path) in (names, names[:-1])  # the present file is made with its first batch
     server.process.send_signal(signal.SIGKILL)
     server.process.wait()
     for _ in range(2):
