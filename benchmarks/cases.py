@@ -7,6 +7,7 @@ from turn to turn.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import kept
 import servers
-from plan import Plan, bench, child, split, tell
+from plan import GENERATOR, Plan, bench, child, split, tell
 from results import OURS, Row
 
 HERE = Path(__file__).parent
+ALONE = "nexo-alone"
 CONNECTIONS = 50
 VALUE_BYTES = 64
 MESSAGE_BYTES = 32
@@ -244,10 +246,45 @@ def sdk(plan: Plan) -> Iterator[Row]:
             )
 
 
+def watched(plan: Plan) -> Iterator[Row]:
+    """The same broker with accounts, scraped metrics and an open dashboard, and without any of it."""
+    with ExitStack() as stack:
+        up = {
+            OURS: stack.enter_context(servers.running("nexo-watched", pinned=True)),
+            ALONE: stack.enter_context(servers.running(ALONE, pinned=True)),
+        }
+        watcher = subprocess.Popen([sys.executable, str(HERE / "watching.py"), str(up[OURS].port)])
+        stack.callback(watcher.wait)
+        stack.callback(watcher.terminate)
+        servers.pin(watcher.pid, GENERATOR)
+        for server in up.values():
+            bench("store", server, "--fill-only", "--size", VALUE_BYTES, pinned=True)
+        store = ("--no-fill", "--connections", CONNECTIONS, "--size", VALUE_BYTES, "--seconds", plan.seconds)
+        queue = ("--durability", "flush", "--connections", CONNECTIONS, "--seconds", plan.seconds)
+        fanned = ("--subscribers", 1, "--size", MESSAGE_BYTES, "--seconds", plan.seconds)
+        for title, load, options, unit in (
+            ("GET, pipeline 16", "store", (*store, "--op", "get", "--pipeline", 16), "requests_per_second"),
+            ("SET, pipeline 16", "store", (*store, "--op", "set", "--pipeline", 16), "requests_per_second"),
+            ("push, flush, 50 connections", "queue", (*queue, "--op", "push"), "messages_per_second"),
+            ("publish to 1 subscriber", "pubsub", fanned, "delivered_per_second"),
+        ):
+            values: dict[str, list[float]] = {name: [] for name in up}
+            for turn in range(plan.turns):
+                for name in plan.order(list(up), turn):
+                    values[name].append(bench(load, up[name], *options, pinned=True)[unit])
+            if watcher.poll() is not None:
+                raise RuntimeError("whoever watched has ended")
+            yield tell(
+                plan,
+                Row("watched", title, unit.replace("_per_second", "/s"), values, [ALONE], ratio_min=0.95),
+            )
+
+
 CASES: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "store": store,
     "fanout": fanout,
     "routes": routes,
+    "watched": watched,
     "inprocess": inprocess,
     "memory": memory,
     "sdk": sdk,

@@ -164,6 +164,16 @@ SECTIONS = (
         "the fastest peer",
     ),
     Section(
+        "watched",
+        "With accounts, metrics and a dashboard",
+        "The same broker twice: one with accounts, under which each command is looked up, its metrics scraped and a"
+        " dashboard open, all each second; the other with none of it. Server and generator have a core each; who watches"
+        " has the generator's.",
+        ("nexo", "nexo-alone"),
+        "",
+        "the one without",
+    ),
+    Section(
         "backlog",
         "Queue: a backlog of five million messages",
         "Nobody receives while they are pushed at level flush; then the server is stopped and started again, and all of"

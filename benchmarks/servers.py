@@ -60,6 +60,19 @@ def nexo(port: int, folder: Path) -> list[str]:
     ]
 
 
+def nexo_alone(port: int, folder: Path) -> list[str]:
+    """Without HTTP and without accounts."""
+    return [*nexo(port, folder), "--http", "off"]
+
+
+def nexo_watched(port: int, folder: Path) -> list[str]:
+    """With accounts, under which each command is asked whether it is allowed: the generator's is `anonymous`."""
+    granted = ("store:* key:*", "queue:* bench*", "stream:* bench*", "pubsub:* bench/#", "monitor")
+    permissions = ", ".join(f'"{one}"' for one in granted)
+    (folder / "accounts.toml").write_text(f"[accounts.anonymous]\npermissions = [{permissions}]\n")
+    return nexo(port, folder)
+
+
 def redis(*options: str) -> Callable[[int, Path], list[str]]:
     def arguments(port: int, folder: Path) -> list[str]:
         at = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
@@ -129,6 +142,8 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("nexo", sys.executable, "nexo", nexo, [*NEXO, "--version"]),
+        Peer("nexo-alone", sys.executable, "nexo", nexo_alone, [*NEXO, "--version"]),
+        Peer("nexo-watched", sys.executable, "nexo", nexo_watched, [*NEXO, "--version"]),
         Peer("redis", "redis-server", "redis", redis("--appendonly", "no"), REDIS_VERSION),
         Peer("nats", "nats-server", "nats", nats(), NATS_VERSION),
         Peer("memcached", "memcached", "memcached", memcached, ["memcached", "-V"]),
