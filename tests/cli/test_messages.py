@@ -71,6 +71,19 @@ def test_a_line_leaves_as_soon_as_it_is_there(broker: Broker) -> None:
     assert finish(sub) == (130, "", "")
 
 
+def test_a_subscriber_ends_with_its_connection(broker: Broker) -> None:
+    """A command has no other connection, and a script must not wait for ever."""
+    process = subscribe(broker, "closed/#")
+    (own,) = [
+        one
+        for one in map(json.loads, broker.nexo("clients", "--json").text.splitlines())
+        if one["subscriptions"]
+    ]
+    assert broker.nexo("clients", "close", str(own["id"])).code == 0
+    code, out, err = finish(process)
+    assert (code, out) == (3, "") and "the connection was lost" in err
+
+
 def test_retained(broker: Broker) -> None:
     assert broker.nexo("pub", "kept/x", "last", "--retain", "--ttl", "1h").code == 0
     done = broker.nexo("sub", "kept/#", "--count", "1", "--quiet")

@@ -12,6 +12,7 @@ import msgspec
 from nexo.cli import exits
 from nexo.cli.link import Target, client_options, talk
 from nexo.cli.values import DURATION, for_json, header_pairs, kind_of, to_bytes, write
+from nexo.errors import NotConnectedError
 
 if TYPE_CHECKING:
     from nexo.client import Client, Message
@@ -87,6 +88,15 @@ def matches(pattern: str, topic: str) -> bool:
     return len(levels) == len(wanted)
 
 
+async def lost(client: Client) -> None:
+    """Raises NotConnectedError when the connection is gone: there is no other for a command."""
+    from nexo.client import Disconnected
+
+    async for event in client.events:
+        if isinstance(event, Disconnected):
+            raise NotConnectedError(f"the connection was lost: {event.reason}")
+
+
 @click.command()
 @click.argument("filters", nargs=-1, required=True, metavar="FILTER...")
 @click.option("-n", "--count", type=click.IntRange(1), help="End after this many messages.")
@@ -134,11 +144,13 @@ def command(
             await printer.subscribe(client, pattern, group, retained=not no_retained)
         if not quiet:
             click.echo(f"nexo: subscribed to {' '.join(filters)}", err=True)
-        try:
-            async with asyncio.timeout(duration / 1000 if duration is not None else None):
-                await printer.done()
-        except TimeoutError:
-            pass
+        waits = {asyncio.ensure_future(printer.done()), asyncio.ensure_future(lost(client))}
+        seconds = duration / 1000 if duration is not None else None
+        ended, others = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for one in others:
+            one.cancel()
+        for one in ended:
+            one.result()
         return exits.OK if printer.printed else exits.NEGATIVE
 
     return talk(target, work)
