@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ import nexo
 from nexo import Alarm, AlarmError
 from nexo.server.machine import memory_bytes
 from tests.conftest import HTTP
+from tests.disks import tmpfs
 from tests.server.http.kit import Api
 from tests.vectors.serving import Serving, eventually
 
@@ -109,17 +109,8 @@ def test_memory_at_its_cap(confined: tuple[str, ...], size: int) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 16 MiB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root on Linux")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(tmp_path)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with tmpfs(tmp_path, "16m") as disk:
+        yield disk
 
 
 def test_the_disk_before_it_is_full(small: Path) -> None:

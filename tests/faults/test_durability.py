@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HTTP
+from tests.disks import tmpfs
 from tests.faults import histories
 from tests.faults.killing import Killing
 from tests.server.http.kit import Api
@@ -140,17 +141,8 @@ NO_ALARM = ("--disk-alarm-percent", "0")
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 6 MiB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root on Linux")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(tmp_path)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with tmpfs(tmp_path, "6m") as disk:
+        yield disk
 
 
 def test_a_full_disk_refuses_and_heals(small: Path) -> None:

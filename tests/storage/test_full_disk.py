@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from nexo.limits import MIB, RESERVE_BYTES
 from nexo.storage.files import Files
+from tests.disks import tmpfs
 from tests.simulation.run import Run
 
 pytestmark = pytest.mark.skipif(
@@ -21,15 +21,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    """A disk of 4 MiB."""
+    with tmpfs(tmp_path, "4m") as disk:
+        yield disk
 
 
 def test_a_full_disk_refuses_keeps_and_heals(small: Path) -> None:

@@ -69,7 +69,6 @@ class Session(Receiver, Connected, Sleeper):
         self.login = NOBODY
         self.grants = NOBODY.grants
         self.unrestricted = True
-        self.certificate = ""  # whom the client's verified certificate names
         self.node = node
         self.output = output
         self.received_bytes: i64 = 0

@@ -359,7 +359,6 @@ class Listener:
         session.address = named(transport.get_extra_info("peername"))
         self._greetings.discard(greeting)
         peer = self._peer(session, transport, greeting)
-        session.certificate = peer.certificate
         self._sessions[session] = peer
         assert greeting.origin is not None
         session.limit(None, self._origins.limiter(greeting.origin, peer.since))

@@ -25,9 +25,6 @@ class Accounts:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._table
-
     def add(self, name: str) -> Table:
         """A new account. Raises ConfigError when there is one, or cannot be."""
         check_name(name, f"account {name!r}")

@@ -21,6 +21,7 @@ from nexo.errors import NotAuthorizedError, ServerError
 from nexo.protocols.logins import NOBODY, Login, Logins, LoginWaiter
 from nexo.server.http.access import LOGIN
 from nexo.server.http.problems import Refused, answer_error, answer_login, answer_refused
+from nexo.server.listener import named
 
 Scope = MutableMapping[str, Any]
 Application = Callable[
@@ -121,8 +122,7 @@ class Guard:
                 return nobody
             raise NotAuthorizedError("this server has accounts: log in")
         user, secret = credentials(given)
-        host, port = scope.get("client") or ("", 0)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = named(scope.get("client"))
         asking = _Asking()
         if user is None:
             self._logins.by_token(asking, secret, address)
